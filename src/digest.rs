@@ -1,0 +1,133 @@
+//! Canonical hashes. One function decides what bytes a value has, so that equal values have equal ids
+//! across processes and versions.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of bytes as they are.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Of a value in its canonical form: JSON without white space, map keys in byte order. `domain` keeps
+    /// digests of different kinds of values apart.
+    ///
+    /// # Panics
+    /// Never for the types of this crate: they have string keys and no floats that JSON cannot hold.
+    pub fn of<T: Serialize + ?Sized>(domain: &str, value: &T) -> Self {
+        let value = serde_json::to_value(value).unwrap_or(serde_json::Value::Null);
+        let mut hasher = Sha256::new();
+        hasher.update(domain.as_bytes());
+        hasher.update([0]);
+        let mut text = String::new();
+        canonical(&value, &mut text);
+        hasher.update(text.as_bytes());
+        Self(hasher.finalize().into())
+    }
+
+    /// All 64 hex digits.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// The first 8 hex digits: what people see.
+    pub fn short(&self) -> String {
+        self.0.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Reads 64 hex digits.
+    pub fn parse(hex: &str) -> Option<Self> {
+        if hex.len() != 64 || !hex.is_ascii() {
+            return None;
+        }
+        let mut out = [0u8; 32];
+        for (byte, i) in out.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(hex.get(i..i + 2)?, 16).ok()?;
+        }
+        Some(Self(out))
+    }
+
+    /// The raw bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+fn canonical(value: &serde_json::Value, out: &mut String) {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+            out.push('{');
+            for (i, (key, value)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected 64 hex digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_order_of_keys_does_not_matter_and_the_domain_does() {
+        let a = Digest::of("x", &json!({"a": 1, "b": [1, {"d": 1, "c": 2}]}));
+        let b = Digest::of("x", &json!({"b": [1, {"c": 2, "d": 1}], "a": 1}));
+        assert_eq!(a, b);
+        assert_ne!(a, Digest::of("y", &json!({"a": 1, "b": [1, {"d": 1, "c": 2}]})));
+        assert_eq!(Digest::parse(&a.hex()), Some(a));
+        assert_eq!(a.short().len(), 8);
+    }
+}
