@@ -12,4 +12,5 @@
 
 pub mod diagnostic;
 pub mod digest;
+pub mod fleet;
 pub mod text;

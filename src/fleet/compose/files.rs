@@ -1,0 +1,370 @@
+//! The Compose files of a tree, read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::read::Reader;
+use super::super::tree::{EntryKind, Tree};
+use super::super::yaml::{self, Key, Kind, Node};
+use super::convert::Converted;
+use super::release::{FOLDER, ReleaseFiles};
+use super::top::{self, Top, note};
+use super::values::{Values, report};
+use super::{dotenv, image, names};
+use crate::diagnostic::{At, Finding, Findings, Spanned};
+use crate::text::Safe;
+
+/// Top-level keys that are read.
+const SECTIONS: &[&str] = &["volumes", "networks", "configs", "secrets"];
+
+/// All of `desired/services/`.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// Files, by path.
+    pub files: Vec<File>,
+    /// Services with a good name, by name.
+    pub services: BTreeMap<String, ServiceNode>,
+    /// Every name that is declared, good or not.
+    pub names: BTreeSet<String>,
+    /// `.env` beside the files.
+    pub dotenv: BTreeMap<String, String>,
+    /// What `./path` may mean.
+    pub release: ReleaseFiles,
+}
+
+/// One file's declarations beside its services.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its root, with `volumes`, `networks`, `configs` and `secrets` only.
+    root: Node,
+    /// The same for every tenant.
+    pub fixed: Option<Top>,
+    /// Known without a tenant, where the values of one are needed for all of it.
+    draft: Option<Top>,
+}
+
+impl File {
+    /// What is known without a tenant.
+    pub fn any_top(&self) -> Option<&Top> {
+        self.fixed.as_ref().or(self.draft.as_ref())
+    }
+}
+
+/// A service as it is written.
+#[derive(Debug, Clone)]
+pub struct ServiceNode {
+    /// Which file, as an index.
+    pub file: usize,
+    /// Where its name stands.
+    pub at: At,
+    node: Node,
+    /// Its image and the variables in it; none where it is wrong or missing.
+    pub image: Option<(Spanned<String>, Vec<String>)>,
+    /// The service, if it is the same for every tenant.
+    pub fixed: Option<Converted>,
+    /// What was said when the files were read.
+    pub said: Findings,
+}
+
+impl Contents {
+    /// Reads the files, `.env`, and the names and images of services.
+    pub fn read(tree: &Tree, reader: &Reader) -> Self {
+        let mut out = Self {
+            release: ReleaseFiles::of(tree),
+            ..Self::default()
+        };
+        out.dotenv = dotenv_of(tree, reader);
+        for (path, entry) in tree.below(FOLDER) {
+            let name = path.strip_prefix(FOLDER).unwrap_or(path);
+            let is_file = matches!(entry.kind, EntryKind::File | EntryKind::Executable);
+            // What is no file, or too large, is told by whoever reads the whole tree.
+            if name.contains('/') || !is_compose(name) || !is_file || entry.bytes.len() as u64 != entry.size {
+                continue;
+            }
+            match yaml::text(path, &entry.bytes) {
+                Ok(source) => {
+                    let root = reader.with(|findings| yaml::parse(&source, findings));
+                    match root {
+                        Some(root) if !root.is_null() => out.file(reader, root),
+                        _ if reader_told(reader, path) => {}
+                        _ => reader.report(
+                            Finding::about_path("empty-file", path, "the file declares nothing")
+                                .help("write `services:`, or remove the file"),
+                        ),
+                    }
+                }
+                Err(finding) => reader.report(finding),
+            }
+        }
+        out.check_names(reader);
+        out
+    }
+
+    fn file(&mut self, reader: &Reader, root: Node) {
+        let Some(fields) = reader.fields(&root, "a Compose file") else {
+            return;
+        };
+        if let Some(at) = first_version(&root) {
+            reader.error(
+                "compose-version",
+                &at,
+                "the file has no `services:`; it is written in the first version of Compose's format",
+                "write `services:` on a line of its own and indent the rest below it",
+            );
+            return;
+        }
+        for key in ["version", "name"] {
+            if fields.get(key).is_some() {
+                note(reader, &fields.key_at(key), format!("`{key}` means nothing here"));
+            }
+        }
+        if fields.get("x-ringfence").is_some() {
+            reader.error(
+                "unknown-key",
+                &fields.key_at("x-ringfence"),
+                "`x-ringfence` belongs to a service, not to the file",
+                "move it under the service that it is about",
+            );
+        }
+        fields.refuse(
+            "include",
+            "is not carried out yet",
+            "every file of `desired/services/` is read: put the included file there",
+        );
+        fields.refuse(
+            "models",
+            "is not carried out",
+            "name a model stack in the tenant's file",
+        );
+        for key in SECTIONS {
+            let _ = fields.get(key);
+        }
+        let index = self.files.len();
+        let services = fields
+            .require("services")
+            .and_then(|n| reader.map(n))
+            .unwrap_or_default();
+        for (key, node) in services {
+            if !key.text.starts_with("x-") {
+                self.service(reader, index, key, node);
+            }
+        }
+        fields.finish();
+        let Kind::Map(mut entries) = root.kind else { return };
+        entries.retain(|(k, _)| SECTIONS.contains(&k.text.as_str()));
+        self.files.push(File {
+            root: Node {
+                kind: Kind::Map(entries),
+                at: root.at,
+            },
+            fixed: None,
+            draft: None,
+        });
+    }
+
+    fn service(&mut self, reader: &Reader, file: usize, key: &Key, node: &Node) {
+        self.names.insert(key.text.clone());
+        if !names::check_service(reader, key) {
+            return;
+        }
+        if let Some(first) = self.services.get(&key.text) {
+            reader.error(
+                "duplicate-service",
+                &key.at,
+                format!("the service `{}` is declared twice", key.text),
+                format!("the first is at {}: rename one of them", first.at),
+            );
+            return;
+        }
+        let quiet = Reader::new();
+        let image = node
+            .get("image")
+            .filter(|n| !n.is_null())
+            .and_then(|n| image::declared(&quiet, n, &self.dotenv));
+        let service = ServiceNode {
+            file,
+            at: key.at.clone(),
+            node: node.clone(),
+            image,
+            fixed: None,
+            said: Findings::new(),
+        };
+        self.services.insert(key.text.clone(), service);
+    }
+
+    /// Names that the engine's name server cannot tell apart.
+    fn check_names(&self, reader: &Reader) {
+        let mut seen: BTreeMap<String, (&str, &At)> = BTreeMap::new();
+        for (name, node) in &self.services {
+            let (other, at) = *seen.entry(name.to_lowercase()).or_insert((name, &node.at));
+            if other != name {
+                reader.error(
+                    "service-name",
+                    &node.at,
+                    format!("the names `{name}` and `{other}` differ only in case"),
+                    format!("the other is at {at}: rename one of them"),
+                );
+            }
+        }
+        let mut volumes: BTreeMap<&str, &At> = BTreeMap::new();
+        for file in &self.files {
+            for (key, _) in file
+                .root
+                .get("volumes")
+                .and_then(Node::entries)
+                .unwrap_or_default()
+            {
+                let first = *volumes.entry(&key.text).or_insert(&key.at);
+                if first.source.path != key.at.source.path {
+                    reader.report(
+                        Finding::warning(
+                            "shared-volume",
+                            key.at.clone(),
+                            format!(
+                                "the volume `{}` is declared in two files and is one volume",
+                                Safe::new(&key.text)
+                            ),
+                        )
+                        .help(format!(
+                            "the other is at {first}: rename one of them, if they are two"
+                        )),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reads a file's declarations without a tenant, and keeps them where none can change them.
+    pub fn fix_top(&mut self, index: usize, reader: &Reader) {
+        let Some(file) = self.files.get(index) else { return };
+        let own = Reader::new();
+        let values = Values::new(None, "", &self.dotenv);
+        let read = self.top(file, &values, &own);
+        let asked = values.asked();
+        let open = values.into_unknown();
+        let told: Findings = own
+            .into_findings()
+            .into_iter()
+            .filter(|f| super::is_own_fault(f, &open))
+            .collect();
+        reader.with(|f| f.extend(told));
+        if let Some(file) = self.files.get_mut(index) {
+            if asked {
+                file.draft = Some(read);
+            } else {
+                file.fixed = Some(read);
+            }
+        }
+    }
+
+    /// A file's declarations with these values.
+    pub fn top(&self, file: &File, values: &Values<'_>, reader: &Reader) -> Top {
+        let root = values.node(reader, &file.root);
+        top::read(reader, &root, &self.release)
+    }
+
+    /// Says what is wrong with a service's image.
+    pub fn image(&self, reader: &Reader, service: &ServiceNode) {
+        let node = &service.node;
+        match node.get("image").filter(|n| !n.is_null()) {
+            Some(image) => {
+                let _ = image::declared(reader, image, &self.dotenv);
+            }
+            // `build` has a finding of its own.
+            None if node.get("build").is_some_and(top::says_something) => {}
+            None if node.entries().is_none() && !node.is_null() => {}
+            None => reader.error(
+                "missing-key",
+                &service.at,
+                format!("the service `{}` needs `image`", service.at_text()),
+                "add `image:`",
+            ),
+        }
+    }
+}
+
+impl ServiceNode {
+    /// Where its image is written.
+    pub fn image_node(&self) -> Option<&Node> {
+        self.node.get("image")
+    }
+
+    /// Keys that say what a service is, before any tenant comes into it.
+    pub fn no_variables(&self, reader: &Reader) {
+        let service = &self.node;
+        let scope = service.get("x-ringfence").and_then(|n| n.get("scope"));
+        let keys = ["profiles", "pull_policy", "depends_on"];
+        for node in keys.iter().filter_map(|k| service.get(k)).chain(scope) {
+            let items = node.items().unwrap_or(std::slice::from_ref(node));
+            if let Some(item) = items.iter().find(|n| n.scalar().is_some_and(|t| t.contains('$'))) {
+                reader.error(
+                "no-variables",
+                &item.at,
+                "`profiles`, `pull_policy`, `depends_on` and `scope` are the same for every tenant and take no variables",
+                "write the value out; what differs between tenants is their own `services:` and `profiles:`",
+            );
+            }
+        }
+    }
+
+    /// Its node without the image, which is not interpolated with a tenant's values.
+    pub fn without_image(&self) -> Node {
+        let mut node = self.node.clone();
+        if let Kind::Map(entries) = &mut node.kind {
+            for (_, value) in entries.iter_mut().filter(|(k, _)| k.text == "image") {
+                value.kind = Kind::Scalar {
+                    text: String::new(),
+                    quoted: false,
+                };
+            }
+        }
+        node
+    }
+
+    fn at_text(&self) -> Safe {
+        Safe::new(self.at.source.text.get(self.at.span.clone()).unwrap_or_default())
+    }
+}
+
+fn reader_told(reader: &Reader, path: &str) -> bool {
+    reader.with(|f| f.iter().any(|f| f.path() == Some(path)))
+}
+
+fn is_compose(name: &str) -> bool {
+    matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
+}
+
+/// Where the first service stands in a file without `services:`.
+fn first_version(root: &Node) -> Option<At> {
+    let entries = root.entries()?;
+    if entries.iter().any(|(k, _)| k.text == "services") {
+        return None;
+    }
+    entries
+        .iter()
+        .find(|(k, v)| !k.text.starts_with("x-") && (v.get("image").is_some() || v.get("build").is_some()))
+        .map(|(k, _)| k.at.clone())
+}
+
+fn dotenv_of(tree: &Tree, reader: &Reader) -> BTreeMap<String, String> {
+    let path = format!("{FOLDER}.env");
+    let Some(entry) = tree.get(&path) else {
+        return BTreeMap::new();
+    };
+    if !matches!(entry.kind, EntryKind::File | EntryKind::Executable)
+        || entry.bytes.len() as u64 != entry.size
+    {
+        return BTreeMap::new();
+    }
+    match yaml::text(&path, &entry.bytes) {
+        Ok(source) => {
+            let lines = dotenv::lines(&source, reader);
+            dotenv::values(&lines, reader, &|_| None, &|at, problem| {
+                report(reader, at, problem);
+            })
+        }
+        Err(finding) => {
+            reader.report(finding);
+            BTreeMap::new()
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The keys of a service that are not carried out, each with the reason and the next step, and those that mean less.
+
+use super::super::read::{Fields, Reader};
+use super::top::{note, refuse, says_something};
+
+const NO_HOST: &str = "is not carried out: a tenant's container gets no rights on the host";
+const LATER: &str = "is not carried out yet";
+const SHARED: &str = "is not carried out: a tenant's containers share no namespace with others";
+const REMOVE: &str = "remove it";
+const BY_NAME: &str = "remove it; services find each other by their names";
+const LIMITS: &str = "remove it; limit with `deploy.resources.limits` or `mem_limit`, `cpus`, `pids_limit`";
+
+/// Key, why, what next. Everything of the Compose Specification that is in no other reader.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("annotations", "is not carried out", "use `labels`"),
+    ("blkio_config", LATER, REMOVE),
+    (
+        "build",
+        "is not carried out yet: ringfence runs images, it does not build them",
+        "build the image, push it and name it with `image:`",
+    ),
+    (
+        "cap_add",
+        NO_HOST,
+        "remove it; a port from 1024 on and a plain user need no capability",
+    ),
+    (
+        "cap_drop",
+        "is not carried out yet",
+        "remove it; ringfence decides the capabilities of every container",
+    ),
+    ("cgroup", SHARED, REMOVE),
+    ("cgroup_parent", NO_HOST, REMOVE),
+    ("cpu_count", "is not carried out", LIMITS),
+    ("cpu_percent", "is not carried out", LIMITS),
+    ("cpu_period", "is not carried out", LIMITS),
+    ("cpu_quota", "is not carried out", LIMITS),
+    ("cpu_rt_period", NO_HOST, LIMITS),
+    ("cpu_rt_runtime", NO_HOST, LIMITS),
+    ("cpu_shares", "is not carried out", LIMITS),
+    ("cpuset", NO_HOST, LIMITS),
+    ("credential_spec", LATER, REMOVE),
+    (
+        "develop",
+        "is not carried out: it is for a developer's machine",
+        REMOVE,
+    ),
+    ("device_cgroup_rules", NO_HOST, REMOVE),
+    ("devices", NO_HOST, REMOVE),
+    ("dns", LATER, "remove it; the engine's name server is used"),
+    ("dns_opt", LATER, "remove it; the engine's name server is used"),
+    ("dns_search", LATER, "remove it; the engine's name server is used"),
+    (
+        "domainname",
+        "is not carried out",
+        "write the whole name in `hostname`",
+    ),
+    (
+        "extends",
+        LATER,
+        "use an anchor and a merge key (`<<: *base`) in the same file",
+    ),
+    ("external_links", SHARED, BY_NAME),
+    ("extra_hosts", LATER, "remove it; name the host where it is used"),
+    ("gpus", LATER, "remove it; a model stack says what needs a GPU"),
+    ("group_add", NO_HOST, "name the group in `user: \"uid:gid\"`"),
+    ("ipc", SHARED, REMOVE),
+    ("isolation", "is not carried out", REMOVE),
+    ("label_file", LATER, "write the labels under `labels:`"),
+    ("links", LATER, BY_NAME),
+    (
+        "logging",
+        LATER,
+        "remove it; ringfence bounds every container's log itself",
+    ),
+    ("mac_address", "is not carried out", REMOVE),
+    ("mem_swappiness", "is not carried out", LIMITS),
+    (
+        "memswap_limit",
+        "is not carried out: memory and swap have one limit",
+        LIMITS,
+    ),
+    (
+        "models",
+        "is not carried out",
+        "name a model stack in the tenant's file",
+    ),
+    ("oom_kill_disable", NO_HOST, REMOVE),
+    ("oom_score_adj", NO_HOST, REMOVE),
+    ("pid", SHARED, REMOVE),
+    (
+        "post_start",
+        LATER,
+        "do it in the image's entrypoint, or in a service that ends",
+    ),
+    (
+        "pre_start",
+        LATER,
+        "do it in the image's entrypoint, or in a service that ends",
+    ),
+    ("pre_stop", LATER, "handle the stop signal in the process"),
+    ("privileged", NO_HOST, REMOVE),
+    ("provider", "is not carried out", REMOVE),
+    ("runtime", NO_HOST, REMOVE),
+    (
+        "security_opt",
+        "is not carried out yet",
+        "remove it; ringfence decides the security options of every container",
+    ),
+    (
+        "shm_size",
+        LATER,
+        "mount memory instead: `tmpfs: [\"/dev/shm:size=128m\"]`",
+    ),
+    ("storage_opt", "is not carried out", REMOVE),
+    ("sysctls", LATER, REMOVE),
+    ("ulimits", LATER, REMOVE),
+    (
+        "use_api_socket",
+        "is not carried out: it would give the container the engine, and so the host",
+        REMOVE,
+    ),
+    ("userns_mode", NO_HOST, REMOVE),
+    ("uts", SHARED, REMOVE),
+    ("volume_driver", "is not carried out", REMOVE),
+    (
+        "volumes_from",
+        SHARED,
+        "mount the same named volume in both services",
+    ),
+];
+
+/// Key and what it means here.
+const NOTED: &[(&str, &str)] = &[
+    (
+        "attach",
+        "`attach` means nothing here: logs are read with `ringfence logs`",
+    ),
+    (
+        "platform",
+        "`platform` means nothing here: the image is taken for the engine's own platform",
+    ),
+];
+
+/// Reports them.
+pub fn read(reader: &Reader, fields: &Fields<'_, '_>) {
+    for (key, why, help) in REFUSED {
+        refuse(reader, fields, key, why, help);
+    }
+    for (key, message) in NOTED {
+        if fields.get(key).is_some_and(says_something) {
+            note(reader, &fields.key_at(key), *message);
+        }
+    }
+    network_mode(reader, fields);
+    if let Some(scale) = fields.get("scale")
+        && scale.scalar() != Some("1")
+    {
+        one_only(reader, &fields.key_at("scale"), "scale");
+    }
+}
+
+/// More, or fewer, than one container of a service.
+pub fn one_only(reader: &Reader, at: &crate::diagnostic::At, key: &str) {
+    reader.error(
+        "not-carried-out",
+        at,
+        format!("`{key}` other than 1 is not carried out"),
+        "remove it; a tenant leaves a service out with `services:`, several take several services",
+    );
+}
+
+fn network_mode(reader: &Reader, fields: &Fields<'_, '_>) {
+    let Some(mode) = fields.get("network_mode") else {
+        return;
+    };
+    let at = fields.key_at("network_mode");
+    match mode.scalar() {
+        Some("bridge" | "default" | "") => note(
+            reader,
+            &at,
+            "`network_mode` means less here: the service is in its tenant's own network",
+        ),
+        Some("none") => reader.report(
+            crate::diagnostic::Finding::warning(
+                "means-less",
+                at,
+                "`network_mode: none` is not enforced: the service is in its tenant's own network",
+            )
+            .help("remove it, knowing that the service can reach the internet: closing the way out comes with isolation"),
+        ),
+        _ => reader.error(
+            "not-carried-out",
+            &at,
+            "`network_mode` is not carried out: a container of a tenant is in its tenant's own network",
+            "remove it, and publish what shall be reached from the host with `ports:`",
+        ),
+    }
+}

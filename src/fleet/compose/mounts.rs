@@ -1,0 +1,562 @@
+//! Mounts: `volumes` of a service, short and long.
+
+use std::collections::BTreeSet;
+
+use super::super::yaml::{Kind, Node};
+use super::convert::{Context, VolumeUse};
+use super::release::{self, Found};
+use super::service::{FileSet, Mount, MountSource};
+use super::tmpfs::{bytes, octal};
+use super::top::{self, is_name, note, says_something};
+use crate::diagnostic::{At, Finding, did_you_mean};
+use crate::text::Safe;
+
+/// Host files that need no grant, read-only.
+const HARMLESS: &[&str] = &["/etc/localtime", "/etc/timezone"];
+
+/// Mount options of the short form that change nothing here.
+const QUIET_OPTIONS: &[&str] = &[
+    "rw",
+    "z",
+    "Z",
+    "cached",
+    "delegated",
+    "consistent",
+    "nocopy",
+    "rprivate",
+    "private",
+];
+
+/// A mount as written, short or long.
+#[derive(Debug, Default)]
+struct Written {
+    source: String,
+    target: String,
+    read_only: bool,
+}
+
+/// Reads `volumes:`.
+pub fn volumes(ctx: &Context<'_>, node: &Node, key: &At, out: &mut Vec<Mount>) {
+    let mut said = Said::default();
+    for item in ctx.reader.list(node).unwrap_or_default() {
+        let mount = match &item.kind {
+            Kind::Map(_) => long(ctx, item, &mut said),
+            _ => short(ctx, item, &mut said).and_then(|w| resolve(ctx, &item.at, &w, &mut said)),
+        };
+        if let Some(mount) = mount {
+            add(ctx, out, mount);
+        }
+    }
+    said.tell(ctx, key);
+}
+
+/// What the notes of a service's mounts are about: one note each, at the key.
+#[derive(Debug, Default)]
+struct Said {
+    options: BTreeSet<String>,
+    own: BTreeSet<String>,
+    read_only: BTreeSet<String>,
+}
+
+impl Said {
+    fn tell(&self, ctx: &Context<'_>, key: &At) {
+        let list = |names: &BTreeSet<String>| {
+            let shown: Vec<String> = names.iter().map(|n| format!("`{}`", Safe::new(n))).collect();
+            shown.join(", ")
+        };
+        let mut parts = Vec::new();
+        if !self.own.is_empty() {
+            parts.push(format!(
+                "not in the release, so volumes of the tenant's own: {}",
+                list(&self.own)
+            ));
+        }
+        if !self.read_only.is_empty() {
+            parts.push(format!(
+                "held by the release, so mounted read-only: {}",
+                list(&self.read_only)
+            ));
+        }
+        if !self.options.is_empty() {
+            parts.push(format!("options without a meaning here: {}", list(&self.options)));
+        }
+        if !parts.is_empty() {
+            note(ctx.reader, key, format!("`volumes`: {}", parts.join("; ")));
+        }
+    }
+}
+
+fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
+    let text = ctx.reader.string(item)?.value;
+    if text.contains('\\') {
+        // A drive letter's colon parts nothing.
+        host(ctx, &item.at, &text, "", false)?;
+    }
+    let mut parts = text.split(':');
+    let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    if parts.next().is_some() {
+        wrong(ctx, &item.at, "a mount with more than three parts");
+        return None;
+    }
+    let Some(target) = second else {
+        anonymous(ctx, &item.at, first);
+        return None;
+    };
+    let mut written = Written {
+        source: first.to_owned(),
+        target: target.to_owned(),
+        ..Written::default()
+    };
+    for option in third.unwrap_or_default().split(',').filter(|o| !o.is_empty()) {
+        if option == "ro" {
+            written.read_only = true;
+        } else if QUIET_OPTIONS.contains(&option) {
+            if option != "rw" {
+                said.options.insert(option.to_owned());
+            }
+        } else {
+            let help = did_you_mean(option, ["ro", "rw"])
+                .map_or("one of `ro`, `rw`".to_owned(), |w| format!("did you mean `{w}`?"));
+            ctx.reader.error(
+                "not-carried-out",
+                &item.at,
+                format!("the mount option `{}` is not carried out", Safe::new(option)),
+                help,
+            );
+            return None;
+        }
+    }
+    Some(written)
+}
+
+fn wrong(ctx: &Context<'_>, at: &At, why: &str) {
+    ctx.reader.error(
+        "mount",
+        at,
+        why,
+        "write `name:/inside`, `./path:/inside` or `./path:/inside:ro`",
+    );
+}
+
+fn anonymous(ctx: &Context<'_>, at: &At, target: &str) {
+    let name = sanitised(target.trim_start_matches('/')).unwrap_or_else(|| "data".to_owned());
+    ctx.reader.error(
+        "not-carried-out",
+        at,
+        "a volume without a name is not carried out: it would be lost with its container",
+        format!(
+            "name it: `{name}:{}`, and declare `{name}:` under the top-level `volumes:`",
+            Safe::new(target)
+        ),
+    );
+}
+
+const TYPES: &[(&str, Type)] = &[
+    ("volume", Type::Volume),
+    ("bind", Type::Bind),
+    ("tmpfs", Type::Tmpfs),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Volume,
+    Bind,
+    Tmpfs,
+}
+
+fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
+    let fields = ctx.reader.fields(item, "the mount")?;
+    let before = ctx.reader.errors();
+    let kind = fields.require("type").and_then(|n| ctx.reader.one_of(n, TYPES));
+    let target = fields.require("target").and_then(|n| ctx.reader.string(n));
+    let source = fields.get("source").and_then(|n| ctx.reader.string(n));
+    let read_only = fields
+        .get("read_only")
+        .and_then(|n| ctx.boolean(n))
+        .unwrap_or(false);
+    if fields.get("consistency").is_some() {
+        said.options.insert("consistency".to_owned());
+    }
+    for section in ["bind", "volume", "image"] {
+        if let Some(options) = fields
+            .get(section)
+            .and_then(|n| ctx.reader.fields(n, "the mount"))
+        {
+            for key in [
+                "create_host_path",
+                "selinux",
+                "nocopy",
+                "labels",
+                "propagation",
+                "recursive",
+            ] {
+                if options.get(key).is_some_and(says_something) {
+                    said.options.insert(key.to_owned());
+                }
+            }
+            top::refuse(
+                ctx.reader,
+                &options,
+                "subpath",
+                "is not carried out yet",
+                "mount the whole volume",
+            );
+            options.finish();
+        }
+    }
+    let (mut size, mut mode) = (None, None);
+    if let Some(options) = fields
+        .get("tmpfs")
+        .and_then(|n| ctx.reader.fields(n, "the mount"))
+    {
+        size = options.get("size").and_then(|n| bytes(ctx, n));
+        mode = options.get("mode").and_then(|n| {
+            let text = ctx.reader.string(n)?.value;
+            octal(ctx, &n.at, text.strip_prefix("0o").unwrap_or(&text))
+        });
+        options.finish();
+    }
+    fields.finish();
+    let (kind, target) = (kind?, target?.value);
+    if ctx.reader.errors() > before {
+        return None;
+    }
+    let source = source.map(|s| s.value).unwrap_or_default();
+    match kind {
+        Type::Tmpfs => Some(Mount {
+            target: checked_target(ctx, &item.at, &target)?,
+            source: MountSource::Tmpfs { size, mode },
+            read_only,
+            at: item.at.clone(),
+        }),
+        Type::Volume if source.is_empty() => {
+            anonymous(ctx, &item.at, &target);
+            None
+        }
+        Type::Bind if source.is_empty() => {
+            let _ = ctx.reader.fields(item, "the mount")?.require("source");
+            None
+        }
+        Type::Volume | Type::Bind => {
+            let source = if kind == Type::Bind && !source.starts_with(['.', '/', '~']) {
+                format!("./{source}")
+            } else {
+                source
+            };
+            let written = Written {
+                source,
+                target,
+                read_only,
+            };
+            resolve(ctx, &item.at, &written, said)
+        }
+    }
+}
+
+/// Finds what a source means.
+fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Option<Mount> {
+    let at = at.clone();
+    let target = checked_target(ctx, &at, &written.target)?;
+    let source = written.source.as_str();
+    let mut read_only = written.read_only;
+    let source = if source.starts_with('.') {
+        let source = relative(ctx, &at, source, said)?;
+        if let MountSource::Release(set) = &source {
+            if !read_only {
+                writable_release(ctx, &at, written.source.as_str(), set, said);
+            }
+            read_only = true;
+        }
+        source
+    } else if source.starts_with(['/', '~', '\\']) || source.contains('\\') {
+        MountSource::Host(host(ctx, &at, source, &target, read_only)?)
+    } else if source.is_empty() {
+        wrong(ctx, &at, "a mount without a source");
+        return None;
+    } else {
+        named(ctx, &at, source)?
+    };
+    Some(Mount {
+        target,
+        source,
+        read_only,
+        at,
+    })
+}
+
+fn writable_release(ctx: &Context<'_>, at: &At, source: &str, set: &FileSet, said: &mut Said) {
+    let keeper = !set.files.is_empty()
+        && set
+            .files
+            .keys()
+            .all(|f| matches!(f.as_str(), ".gitkeep" | ".keep" | ".gitignore"));
+    if keeper {
+        ctx.reader.report(
+            Finding::warning(
+                "read-only",
+                at.clone(),
+                format!(
+                    "`{}` is held by the release and so is mounted read-only, empty as it is",
+                    Safe::new(source)
+                ),
+            )
+            .help("remove its placeholder file from the repository: then it is the tenant's own volume"),
+        );
+    } else if !ctx.values.is_open(at) {
+        said.read_only.insert(source.to_owned());
+    }
+}
+
+fn relative(ctx: &Context<'_>, at: &At, source: &str, said: &mut Said) -> Option<MountSource> {
+    let path = match release::normalise(source) {
+        Ok(path) => path,
+        Err(bad) => {
+            top::bad_path(ctx.reader, at, source, bad);
+            return None;
+        }
+    };
+    match ctx.release.find(&path) {
+        Found::File(set) | Found::Folder(set) => Some(MountSource::Release(set)),
+        Found::Unusable(path, why) => {
+            top::unusable(ctx.reader, at, &path, why);
+            None
+        }
+        Found::Nothing => {
+            let Some(name) = sanitised(&path) else {
+                wrong(ctx, at, "no volume can be named after this path");
+                return None;
+            };
+            own_volume(ctx, at, &path, &name, said);
+            ctx.use_volume(VolumeUse {
+                name: name.clone(),
+                origin: format!("./{path}"),
+                at: at.clone(),
+            });
+            Some(MountSource::Volume(name))
+        }
+    }
+}
+
+/// What looks like a file is a configuration that is missing, more often than data.
+fn own_volume(ctx: &Context<'_>, at: &At, path: &str, name: &str, said: &mut Said) {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    let is_file = last
+        .rsplit_once('.')
+        .is_some_and(|(stem, ext)| !stem.is_empty() && (1..=5).contains(&ext.len()) && ext != "d");
+    let shown = Safe::new(path);
+    if is_file {
+        ctx.reader.report(
+            Finding::warning(
+                "looks-like-a-file",
+                at.clone(),
+                format!("`./{shown}` looks like a file, but the release does not hold it: it becomes the volume `{name}`, a directory"),
+            )
+            .help(format!("commit `{}{shown}`, if it is a file", release::FOLDER)),
+        );
+    } else if !ctx.values.is_open(at) {
+        said.own.insert(format!("./{path}"));
+    }
+}
+
+/// `[a-z0-9][a-z0-9_.-]*` of a path.
+fn sanitised(path: &str) -> Option<String> {
+    let text: String = path
+        .to_lowercase()
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') => c,
+            _ => '-',
+        })
+        .collect();
+    let text = text.trim_start_matches(['-', '_', '.']).trim_end_matches('-');
+    let short: String = text.chars().take(64).collect();
+    (!short.is_empty()).then_some(short)
+}
+
+fn named(ctx: &Context<'_>, at: &At, source: &str) -> Option<MountSource> {
+    if source.contains('/') {
+        ctx.reader.error(
+            "mount",
+            at,
+            format!("`{}` is no name of a volume", Safe::new(source)),
+            format!(
+                "write `./{}` for a path beside the Compose file",
+                Safe::new(source)
+            ),
+        );
+        return None;
+    }
+    if !is_name(source) {
+        wrong(ctx, at, "the name of the volume is not valid");
+        return None;
+    }
+    match ctx.top.volumes.get(source) {
+        Some(true) => {
+            ctx.use_volume(VolumeUse {
+                name: source.to_owned(),
+                origin: source.to_owned(),
+                at: at.clone(),
+            });
+            Some(MountSource::Volume(source.to_owned()))
+        }
+        // Its own declaration is the finding.
+        Some(false) => {
+            ctx.spoil();
+            None
+        }
+        None => {
+            let help = did_you_mean(source, ctx.top.volumes.keys().map(String::as_str)).map_or_else(
+                || {
+                    format!(
+                        "add `{source}:` under the top-level `volumes:` of this file, or write `./{source}`"
+                    )
+                },
+                |near| format!("did you mean `{near}`?"),
+            );
+            ctx.reader.error(
+                "unknown-volume",
+                at,
+                format!("the volume `{source}` is not declared"),
+                help,
+            );
+            None
+        }
+    }
+}
+
+fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str, read_only: bool) -> Option<String> {
+    let socket = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock"];
+    if socket.iter().any(|s| source.ends_with(s) || target.ends_with(s)) {
+        ctx.reader.error(
+            "engine-socket",
+            at,
+            "the engine's socket is never mounted: who has it has the host",
+            "remove the mount; what watches containers can use ringfence's own status",
+        );
+        return None;
+    }
+    if HARMLESS.contains(&source) {
+        if read_only {
+            return Some(source.to_owned());
+        }
+        ctx.reader.error(
+            "host-path",
+            at,
+            format!("`{source}` is mounted read-only, or not at all"),
+            format!("write `{source}:{}:ro`", Safe::new(target)),
+        );
+        return None;
+    }
+    ctx.reader.error(
+        "host-path",
+        at,
+        format!(
+            "the host's `{}` cannot be mounted: it needs a grant, which comes later",
+            Safe::new(source)
+        ),
+        "use a named volume for data, or commit the files beside the Compose file and write `./path`",
+    );
+    None
+}
+
+/// A target without `.` parts and slashes too many, where something may be mounted.
+pub fn checked_target(ctx: &Context<'_>, at: &At, target: &str) -> Option<String> {
+    let why = if !target.starts_with('/') {
+        Some("a mount's target is an absolute path inside the container")
+    } else if target.split('/').any(|p| p == "..") {
+        Some("a mount's target has no `..`")
+    } else if target.chars().any(char::is_control) || target.contains(':') {
+        Some("a mount's target has no colon and no control characters")
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        ctx.reader
+            .error("mount-target", at, why, "write it like `/var/lib/data`");
+        return None;
+    }
+    let parts: Vec<&str> = target.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    let clean = format!("/{}", parts.join("/"));
+    let below = |dir: &str| clean == dir || clean.strip_prefix(dir).is_some_and(|r| r.starts_with('/'));
+    let reserved = clean == "/"
+        || below("/proc")
+        || below("/sys")
+        || below("/run/ringfence")
+        || (below("/dev") && clean != "/dev/shm");
+    if reserved {
+        ctx.reader.error(
+            "mount-target",
+            at,
+            format!("nothing is mounted at `{}`", Safe::new(&clean)),
+            "choose another path inside the container",
+        );
+        return None;
+    }
+    Some(clean)
+}
+
+/// Warns of a mount inside one that cannot be written: the engine has no way to make its directory there.
+pub fn check_nested(ctx: &Context<'_>, mounts: &[Mount]) {
+    for outer in mounts {
+        let MountSource::Release(set) = &outer.source else {
+            continue;
+        };
+        for inner in mounts {
+            let Some(below) = inner
+                .target
+                .strip_prefix(&outer.target)
+                .and_then(|r| r.strip_prefix('/'))
+            else {
+                continue;
+            };
+            let folder = format!("{below}/");
+            if !set.files.keys().any(|f| f == below || f.starts_with(&folder)) {
+                ctx.reader.report(
+                    Finding::warning(
+                        "nested-mount",
+                        inner.at.clone(),
+                        format!(
+                            "`{}` lies inside `{}`, which is read-only and has no such entry",
+                            Safe::new(&inner.target),
+                            Safe::new(&outer.target)
+                        ),
+                    )
+                    .help("mount it elsewhere, or commit an empty file or a folder of that name"),
+                );
+            }
+        }
+    }
+}
+
+/// Adds a mount, unless its target is taken.
+pub fn add(ctx: &Context<'_>, out: &mut Vec<Mount>, mount: Mount) {
+    if let Some(first) = out.iter().find(|m| m.target == mount.target) {
+        ctx.reader.error(
+            "duplicate-mount",
+            &mount.at,
+            format!("two mounts have the target `{}`", Safe::new(&mount.target)),
+            format!("the first is at {}: keep one of them", first.at),
+        );
+        return;
+    }
+    out.push(mount);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_named_after_their_paths() {
+        for (path, name) in [
+            ("data", Some("data")),
+            ("data/db", Some("data-db")),
+            (".config/My App", Some("config-my-app")),
+            ("_x", Some("x")),
+            ("...", None),
+            ("ä", None),
+        ] {
+            assert_eq!(sanitised(path).as_deref(), name, "{path}");
+        }
+    }
+}

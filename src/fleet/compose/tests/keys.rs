@@ -1,0 +1,528 @@
+//! Each key of a service by itself, in its forms.
+
+use super::super::service::*;
+use super::super::*;
+use super::{told, tree, vars};
+
+/// One service `s` with these lines beside `image`, and what is said about it, as codes.
+fn one(lines: &str) -> (Option<Service>, Vec<&'static str>) {
+    let body: String = lines.lines().map(|l| format!("    {l}\n")).collect();
+    let text = format!(
+        "services:\n  s:\n    image: i\n{body}  db: {{image: d}}\nvolumes: {{v: }}\nnetworks: {{n: }}\n"
+    );
+    let files = tree(&[("t.yaml", &text), ("held/f.txt", "x")]);
+    let reader = Reader::new();
+    let compose = ComposeFiles::read(&files, &reader);
+    let mut all = told(reader);
+    let reader = Reader::new();
+    let mut services = compose.resolve(&vars(), &reader);
+    all.extend(told(reader));
+    all.tidy();
+    let own = all
+        .iter()
+        .filter(|f| !f.message.starts_with("the network `n`"))
+        .map(|f| f.code)
+        .collect();
+    (services.remove("s"), own)
+}
+
+fn good(lines: &str) -> Service {
+    let (service, codes) = one(lines);
+    let bad: Vec<_> = codes.iter().filter(|c| **c != "means-less").collect();
+    assert!(bad.is_empty(), "{lines}: {codes:?}");
+    service.unwrap_or_else(|| panic!("{lines}: absent"))
+}
+
+#[allow(clippy::unnecessary_wraps)] // as the service has it
+fn words(list: &[&str]) -> Option<Vec<String>> {
+    Some(list.iter().map(|w| (*w).to_owned()).collect())
+}
+
+#[test]
+fn commands_are_lists_or_split_strings() {
+    for (lines, want) in [
+        ("command: [a, \"b c\", 1]", words(&["a", "b c", "1"])),
+        ("command: a 'b c' $GIVEN", words(&["a", "b c", "given"])),
+        ("command: >\n  a\n  b", words(&["a", "b"])),
+        ("command: []", words(&[])),
+        ("command:", None),
+    ] {
+        assert_eq!(good(lines).command, want, "{lines}");
+    }
+    assert_eq!(
+        good("entrypoint: sh -c \"x y\"").entrypoint,
+        words(&["sh", "-c", "x y"])
+    );
+}
+
+#[test]
+fn environment_is_a_map_or_a_list_and_values_stay_as_written() {
+    let want: BTreeMap<String, String> = [
+        ("A", "0644"),
+        ("B", "on"),
+        ("C", "1.10"),
+        ("GIVEN", "given"),
+        ("E", ""),
+        ("F", "a=b"),
+    ]
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .into();
+    for lines in [
+        "environment: {A: 0644, B: on, C: 1.10, GIVEN: , E: \"\", F: a=b}",
+        "environment: [A=0644, B=on, C=1.10, GIVEN, E=, F=a=b]",
+    ] {
+        assert_eq!(good(lines).environment, want, "{lines}");
+    }
+}
+
+#[test]
+fn a_bare_variable_without_a_value_is_named() {
+    for lines in [
+        "environment: [NOBODY]",
+        "environment: {NOBODY: }",
+        "user: ${NOBODY}",
+    ] {
+        assert_eq!(one(lines), (None, vec!["missing-variable"]), "{lines}");
+    }
+}
+
+#[test]
+fn restart_policies() {
+    for (lines, want) in [
+        ("restart: no", Restart::No),
+        ("restart: \"no\"", Restart::No),
+        ("restart: always", Restart::Always),
+        ("restart: on-failure", Restart::OnFailure(0)),
+        ("restart: on-failure:3", Restart::OnFailure(3)),
+        ("restart: unless-stopped", Restart::UnlessStopped),
+        ("deploy: {restart_policy: {condition: any}}", Restart::Always),
+        (
+            "deploy: {restart_policy: {condition: on-failure, max_attempts: 2}}",
+            Restart::OnFailure(2),
+        ),
+        ("", Restart::No),
+    ] {
+        assert_eq!(good(lines).restart, want, "{lines}");
+    }
+}
+
+#[test]
+fn limits_in_short_and_long_form() {
+    let want = Limits {
+        memory: Some(64 << 20),
+        memory_reservation: Some(32 << 20),
+        nano_cpus: Some(500_000_000),
+        pids: Some(9),
+    };
+    for lines in [
+        "mem_limit: 64m\nmem_reservation: 32m\ncpus: 0.5\npids_limit: 9",
+        "deploy: {resources: {limits: {memory: 64M, cpus: '0.5', pids: 9}, reservations: {memory: 32m}}}",
+        "mem_limit: 64m\ndeploy: {resources: {limits: {memory: 67108864, cpus: 0.50, pids: 9}, reservations: {memory: 32m}}}",
+    ] {
+        assert_eq!(good(lines).limits, want, "{lines}");
+    }
+    for (lines, code) in [
+        (
+            "mem_limit: 64m\ndeploy: {resources: {limits: {memory: 65m}}}",
+            "conflict",
+        ),
+        ("mem_limit: 64m\nmem_reservation: 65m", "limit"),
+        ("mem_limit: 1k", "limit"),
+        ("pids_limit: 0", "limit"),
+        ("cpus: .inf", "limit"),
+        ("cpus: 1e9", "limit"),
+    ] {
+        assert_eq!(one(lines), (None, vec![code]), "{lines}");
+    }
+}
+
+#[test]
+fn mounts_in_their_forms() {
+    let volume = |name: &str| MountSource::Volume(name.to_owned());
+    for (lines, source, read_only) in [
+        ("volumes: [v:/t]", volume("v"), false),
+        ("volumes: [v:/t/:ro]", volume("v"), true),
+        ("volumes: [\"./data:/t:rw,z\"]", volume("data"), false),
+        (
+            "volumes: [{type: volume, source: v, target: /t, read_only: true}]",
+            volume("v"),
+            true,
+        ),
+        (
+            "volumes: [{type: bind, source: ./a/b, target: /t}]",
+            volume("a-b"),
+            false,
+        ),
+        (
+            "volumes: [/etc/timezone:/t:ro]",
+            MountSource::Host("/etc/timezone".to_owned()),
+            true,
+        ),
+        (
+            "tmpfs: /t:size=1m,mode=0700",
+            MountSource::Tmpfs {
+                size: Some(1 << 20),
+                mode: Some(0o700),
+            },
+            false,
+        ),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {size: 1m}}]",
+            MountSource::Tmpfs {
+                size: Some(1 << 20),
+                mode: None,
+            },
+            false,
+        ),
+    ] {
+        let mounts = good(lines).mounts;
+        assert_eq!(mounts.len(), 1, "{lines}");
+        assert_eq!(
+            (mounts[0].target.as_str(), &mounts[0].source, mounts[0].read_only),
+            ("/t", &source, read_only),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn what_the_release_holds_is_mounted_from_it_read_only() {
+    for (lines, single) in [
+        ("volumes: [./held:/t]", None),
+        ("volumes: [./held/f.txt:/t]", Some("f.txt")),
+        ("volumes: [\"./held/../held/f.txt:/t:ro\"]", Some("f.txt")),
+    ] {
+        let mounts = good(lines).mounts;
+        let MountSource::Release(set) = &mounts[0].source else {
+            panic!("{lines}")
+        };
+        assert_eq!(set.single.as_deref(), single, "{lines}");
+        assert_eq!(set.files["f.txt"].1.as_ref(), b"x", "{lines}");
+        assert!(mounts[0].read_only, "{lines}");
+    }
+}
+
+#[test]
+fn a_mount_inside_a_read_only_one_is_told() {
+    let (service, codes) = one("volumes: [./held:/etc/app, v:/etc/app/data, v:/etc/app2]");
+    assert!(service.is_some());
+    assert_eq!(codes, ["means-less", "nested-mount"]);
+}
+
+#[test]
+fn what_a_service_is_depends_on_no_tenant() {
+    for lines in [
+        "profiles: [$GIVEN]",
+        "pull_policy: ${GIVEN:-always}",
+        "depends_on: [\"${GIVEN:-db}\"]",
+        "x-ringfence: {scope: \"${GIVEN:-ring}\"}",
+    ] {
+        let (service, codes) = one(lines);
+        assert!(codes.contains(&"no-variables"), "{lines}: {codes:?}");
+        assert_eq!(service, None, "{lines}");
+    }
+}
+
+#[test]
+fn mounts_that_reach_the_host_are_refused() {
+    for (lines, code) in [
+        ("volumes: [/srv:/t]", "host-path"),
+        ("volumes: [\"~/x:/t\"]", "host-path"),
+        ("volumes: [\"C:\\\\x:/t\"]", "host-path"),
+        (
+            "volumes: [/var/run/docker.sock:/var/run/docker.sock]",
+            "engine-socket",
+        ),
+        ("volumes: [/run/podman/podman.sock:/x]", "engine-socket"),
+        ("volumes: [../../rings:/t]", "path"),
+        ("volumes: [./a/../../x:/t]", "path"),
+        ("volumes: [v:/sys/fs]", "mount-target"),
+        ("volumes: [v:/dev]", "mount-target"),
+        ("volumes: [v:/run/ringfence]", "mount-target"),
+        ("volumes: [{type: bind, source: /, target: /t}]", "host-path"),
+        ("volumes: [other:/t]", "unknown-volume"),
+        ("volumes: [/t]", "not-carried-out"),
+    ] {
+        assert_eq!(one(lines), (None, vec![code]), "{lines}");
+    }
+}
+
+#[test]
+fn a_variable_cannot_lead_a_mount_out_of_the_folder() {
+    let text = "services: {s: {image: i, volumes: [\"./${P}:/t\", \"${Q}:/u\"]}}\n";
+    let reader = Reader::new();
+    let compose = ComposeFiles::read(&tree(&[("t.yaml", text)]), &reader);
+    assert!(told(reader).is_empty(), "nothing is known yet");
+    for (p, q, want) in [
+        ("data", "./x", 1),
+        ("../..", "./x", 0),
+        ("data", "/", 0),
+        ("data", "/var/run/docker.sock", 0),
+    ] {
+        let vars = Vars {
+            common: BTreeMap::from([("P".to_owned(), p.to_owned()), ("Q".to_owned(), q.to_owned())]),
+            ..Vars::default()
+        };
+        let reader = Reader::new();
+        assert_eq!(compose.resolve(&vars, &reader).len(), want, "{p} {q}");
+        assert_eq!(told(reader).has_errors(), want == 0, "{p} {q}");
+    }
+}
+
+#[test]
+fn ports_bind_to_the_hosts_own_address() {
+    let port = |ip: &str, host, container, protocol| Port {
+        container,
+        host,
+        ip: ip.to_owned(),
+        protocol,
+    };
+    for (lines, want) in [
+        ("ports: [80]", vec![port("127.0.0.1", None, 80, Protocol::Tcp)]),
+        (
+            "ports: [3306:3306]",
+            vec![port("127.0.0.1", Some(3306), 3306, Protocol::Tcp)],
+        ),
+        (
+            "ports: [\"[::1]:1:2\"]",
+            vec![port("::1", Some(1), 2, Protocol::Tcp)],
+        ),
+        (
+            "ports: [\"127.0.0.2:1:2/udp\"]",
+            vec![port("127.0.0.2", Some(1), 2, Protocol::Udp)],
+        ),
+        ("ports: [{target: 80, published: \"8080-8081\"}]", vec![]),
+        (
+            "ports: [{target: 80, published: 8080, host_ip: 127.0.0.1, protocol: udp}]",
+            vec![port("127.0.0.1", Some(8080), 80, Protocol::Udp)],
+        ),
+    ] {
+        if want.is_empty() {
+            assert_eq!(one(lines).0, None, "{lines}");
+        } else {
+            assert_eq!(good(lines).ports, want, "{lines}");
+        }
+    }
+    for lines in [
+        "ports: [\"0.0.0.0:80:80\"]",
+        "ports: [\"192.168.1.2:80:80\"]",
+        "ports: [\"[::]:80:80\"]",
+    ] {
+        assert_eq!(one(lines), (None, vec!["not-carried-out"]), "{lines}");
+    }
+}
+
+#[test]
+fn dependencies_are_a_list_or_a_map_of_conditions() {
+    let of = |lines: &str| {
+        let service = good(lines);
+        let db = &service.depends_on["db"];
+        (db.condition, db.required)
+    };
+    assert_eq!(of("depends_on: [db]"), (Condition::Started, true));
+    assert_eq!(of("depends_on: {db: }"), (Condition::Started, true));
+    assert_eq!(
+        of("depends_on: {db: {condition: service_healthy, required: false}}"),
+        (Condition::Healthy, false)
+    );
+    assert_eq!(
+        of("depends_on: {db: {condition: service_completed_successfully}}"),
+        (Condition::Completed, true)
+    );
+    assert_eq!(
+        one("depends_on: {db: {condition: healthy}}"),
+        (None, vec!["unknown-value"])
+    );
+}
+
+#[test]
+fn healthchecks_in_their_forms() {
+    let test = |lines: &str| match good(lines).healthcheck {
+        Some(Healthcheck::Set { test, .. }) => test,
+        other => panic!("{lines}: {other:?}"),
+    };
+    assert_eq!(
+        test("healthcheck: {test: curl x | grep y}"),
+        words(&["CMD-SHELL", "curl x | grep y"])
+    );
+    assert_eq!(
+        test("healthcheck: {test: [CMD, a, b]}"),
+        words(&["CMD", "a", "b"])
+    );
+    assert_eq!(test("healthcheck: {interval: 5s}"), None);
+    for lines in [
+        "healthcheck: {disable: true}",
+        "healthcheck: {disable: true, test: [CMD, a]}",
+        "healthcheck: {test: [NONE]}",
+    ] {
+        assert_eq!(good(lines).healthcheck, Some(Healthcheck::Disabled), "{lines}");
+    }
+    for (lines, code) in [
+        ("healthcheck: {test: []}", "healthcheck"),
+        ("healthcheck: {test: \" \"}", "healthcheck"),
+        ("healthcheck: {test: [a, b]}", "healthcheck"),
+        ("healthcheck: {test: x, interval: 5}", "duration"),
+        ("healthcheck: {test: x, timeout: 0s}", "duration"),
+        ("healthcheck: {test: x, retries: -1}", "out-of-range"),
+    ] {
+        assert_eq!(one(lines), (None, vec![code]), "{lines}");
+    }
+}
+
+#[test]
+fn the_extension_says_scope_rollout_and_probe() {
+    let service = good(
+        "x-ringfence: {scope: ring, rollout: {order: stop-first, drain: 3s}, probe: {http: \":80\", retries: 1}}",
+    );
+    assert_eq!(service.scope, Scope::Ring);
+    assert_eq!(
+        service.rollout,
+        Rollout {
+            order: Some(Order::StopFirst),
+            drain_ms: 3000
+        }
+    );
+    let probe = service.probe.unwrap();
+    assert_eq!((probe.interval_ms, probe.retries), (5000, 1));
+    assert_eq!(
+        probe.kind,
+        ProbeKind::Http {
+            port: 80,
+            path: "/".to_owned()
+        }
+    );
+    for lines in [
+        "x-ringfence: {probe: {tcp: 5432}}",
+        "x-ringfence: {probe: {tcp: \":5432\"}}",
+    ] {
+        assert_eq!(
+            good(lines).probe.unwrap().kind,
+            ProbeKind::Tcp { port: 5432 },
+            "{lines}"
+        );
+    }
+    for (lines, code) in [
+        ("x-ringfence: {probe: {}}", "missing-key"),
+        ("x-ringfence: {probe: {tcp: 1, http: 2}}", "conflict"),
+        ("x-ringfence: {probe: {tcp: 0}}", "probe"),
+        ("x-ringfence: {probe: {http: \"http://x\"}}", "probe"),
+        ("x-ringfence: {scop: ring}", "unknown-key"),
+        ("x-ringfence: {scope: host}", "unknown-value"),
+        ("x-ringfence: {rollout: {drain: 1}}", "duration"),
+    ] {
+        assert_eq!(one(lines), (None, vec![code]), "{lines}");
+    }
+    assert_eq!(
+        one("x-rinfence: {scope: ring}").1,
+        ["unknown-key"],
+        "a slip is told"
+    );
+}
+
+#[test]
+fn the_small_keys() {
+    let s = good(
+        "user: 1000:1000\nworking_dir: /app\nread_only: true\ninit: false\ntty: true\nstdin_open: true\nstop_signal: SIGINT\nstop_grace_period: 1m\nhostname: h\ncontainer_name: c\nnetworks: {n: {aliases: [a, s]}}\nprofiles: [p]\npull_policy: if_not_present\nlabels: [a=b, c]\nexpose: [80, \"81/udp\"]",
+    );
+    assert_eq!(s.user.as_deref(), Some("1000:1000"));
+    assert_eq!(s.working_dir.as_deref(), Some("/app"));
+    assert_eq!(
+        (s.read_only, s.init, s.tty, s.stdin_open),
+        (true, Some(false), true, true)
+    );
+    assert_eq!(s.stop_signal.as_deref(), Some("SIGINT"));
+    assert_eq!(s.stop_grace_ms, 60_000);
+    assert_eq!(s.hostname.as_deref(), Some("h"));
+    assert_eq!(
+        s.aliases.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["a", "c", "h"]
+    );
+    assert_eq!(s.profiles, ["p"]);
+    assert_eq!(s.pull, PullPolicy::Missing);
+    assert_eq!(s.labels["c"], "");
+    assert_eq!(good("").stop_grace_ms, 10_000);
+    assert_eq!(
+        one("networks: [other]"),
+        (None, vec!["means-less", "unknown-network"])
+    );
+    for (lines, code) in [
+        ("hostname: gateway", "host-name"),
+        ("container_name: a b", "host-name"),
+        ("network_mode: \"service:db\"", "not-carried-out"),
+        ("pull_policy: daily", "not-carried-out"),
+        ("labels: {a: \"x\\ny\"}", "label"),
+        ("read_only: maybe", "wrong-type"),
+        ("env_file: ./none.env", "missing-file"),
+        ("env_file: /etc/passwd", "host-path"),
+        ("build: .", "not-carried-out"),
+    ] {
+        assert_eq!(one(lines), (None, vec![code]), "{lines}");
+    }
+}
+
+#[test]
+fn every_key_that_is_not_carried_out_is_refused_with_a_next_step() {
+    for key in [
+        "annotations",
+        "blkio_config",
+        "cap_add",
+        "cap_drop",
+        "cgroup",
+        "cgroup_parent",
+        "cpu_count",
+        "cpu_percent",
+        "cpu_period",
+        "cpu_quota",
+        "cpu_rt_period",
+        "cpu_rt_runtime",
+        "cpu_shares",
+        "cpuset",
+        "credential_spec",
+        "develop",
+        "device_cgroup_rules",
+        "devices",
+        "dns",
+        "dns_opt",
+        "dns_search",
+        "domainname",
+        "extends",
+        "external_links",
+        "extra_hosts",
+        "gpus",
+        "group_add",
+        "ipc",
+        "isolation",
+        "label_file",
+        "links",
+        "logging",
+        "mac_address",
+        "mem_swappiness",
+        "memswap_limit",
+        "models",
+        "network_mode",
+        "oom_kill_disable",
+        "oom_score_adj",
+        "pid",
+        "post_start",
+        "pre_stop",
+        "privileged",
+        "provider",
+        "runtime",
+        "scale",
+        "security_opt",
+        "shm_size",
+        "storage_opt",
+        "sysctls",
+        "ulimits",
+        "use_api_socket",
+        "userns_mode",
+        "uts",
+        "volumes_from",
+    ] {
+        assert_eq!(
+            one(&format!("{key}: something")),
+            (None, vec!["not-carried-out"]),
+            "{key}"
+        );
+    }
+}
