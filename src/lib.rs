@@ -10,7 +10,9 @@
 //! - [`controller`]: the loop;
 //! - [`cli`]: the door for people.
 
+pub mod decide;
 pub mod diagnostic;
 pub mod digest;
 pub mod fleet;
+pub mod render;
 pub mod text;
