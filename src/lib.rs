@@ -14,5 +14,6 @@ pub mod decide;
 pub mod diagnostic;
 pub mod digest;
 pub mod fleet;
+pub mod plan;
 pub mod render;
 pub mod text;

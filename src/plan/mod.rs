@@ -1,0 +1,253 @@
+//! From objects and an observation to what is to be done, each with its cause. Pure.
+//!
+//! A [`Plan`] is data: `plan` prints it, the TUI shows it, `apply` carries it out. For each service it holds the aim,
+//! what was seen, the next call, and all calls foreseen after it.
+
+pub mod foresee;
+pub mod health;
+mod look;
+pub mod replace;
+pub mod seen;
+pub mod services;
+pub mod show;
+#[cfg(test)]
+mod tests;
+pub mod why;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::decide::facts::Facts;
+use crate::fleet::names::{Owner, ServiceKey, SpecHash};
+use crate::render::object::{ContainerSpec, NetworkObject, Objects, VolumeObject};
+use look::{ByKey, Look};
+use replace::Health;
+use seen::Observation;
+pub use services::{Action, ServicePlan};
+
+/// What an owner's objects may be subjected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hold {
+    /// Everything: what is not wanted goes.
+    Free,
+    /// Nothing is removed (its documents have an error, say); what is wanted is healed.
+    NoPrune,
+    /// Nothing at all is done.
+    Untouched,
+}
+
+/// All that a plan is made from.
+pub struct Input<'a> {
+    /// What shall exist.
+    pub wanted: &'a Objects,
+    /// What may be done to owners that are not simply wanted; an owner that is seen, not wanted and not named here
+    /// is left untouched: unknown is never taken for empty.
+    pub holds: &'a BTreeMap<Owner, Hold>,
+    /// Owners whose volumes go too (`state: erased`).
+    pub erased: &'a BTreeSet<Owner>,
+    /// One look at the engine.
+    pub seen: &'a Observation,
+    /// What the ledger remembers.
+    pub facts: &'a Facts,
+    /// Names and specs that a pass of ours wrote down before it made them.
+    pub known: &'a BTreeMap<String, Option<SpecHash>>,
+    /// Specs by hash, for differences.
+    pub specs: &'a BTreeMap<SpecHash, ContainerSpec>,
+    /// What the probes say, by container id.
+    pub probed: &'a BTreeMap<String, Health>,
+    /// When containers gave their name up, by id.
+    pub gave_up: &'a BTreeMap<String, Timestamp>,
+    /// The live directories as they are, by folder.
+    pub live: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// Since when the engine has been watched without a gap.
+    pub watched_since: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Plan {
+    /// Networks to make.
+    pub make_networks: Vec<NetworkObject>,
+    /// Volumes to make.
+    pub make_volumes: Vec<VolumeObject>,
+    /// Live directories to write, by folder, with the files that differ.
+    pub write_live: BTreeMap<String, Vec<String>>,
+    /// Services that are not as they shall be.
+    pub services: Vec<ServicePlan>,
+    /// Networks of ours that share a name (two passes made one, the first of them killed): all but one go, and until then
+    /// nothing is hung on that name, which the engine calls ambiguous.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub double_networks: Vec<GoneNetwork>,
+    /// Networks to remove: nothing hangs on them.
+    pub remove_networks: Vec<GoneNetwork>,
+    /// Volumes to remove once nothing uses them.
+    pub remove_volumes: Vec<VolumeObject>,
+    /// Objects with our label that nobody wrote down: they are left alone.
+    pub unknown: Vec<String>,
+    /// Services that have containers now.
+    #[serde(skip)]
+    pub running: Vec<ServiceKey>,
+    /// Whose the live directories are, by folder.
+    #[serde(skip)]
+    pub owners: BTreeMap<String, Owner>,
+}
+
+/// A network that may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GoneNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its full id.
+    pub id: String,
+    /// Whose it was.
+    pub owner: Owner,
+}
+
+impl Plan {
+    /// Keeps only what belongs to some owners.
+    pub fn retain(&mut self, keep: impl Fn(&Owner) -> bool) {
+        self.make_networks.retain(|n| keep(&n.owner));
+        self.make_volumes.retain(|v| keep(&v.owner));
+        self.double_networks.retain(|n| keep(&n.owner));
+        self.remove_networks.retain(|n| keep(&n.owner));
+        self.remove_volumes.retain(|v| keep(&v.owner));
+        self.services.retain(|s| keep(&s.key.owner));
+        let owners = &self.owners;
+        let of_kept = |name: &str| owners.get(name).is_some_and(&keep);
+        self.write_live.retain(|folder, _| of_kept(folder));
+    }
+
+    /// Whether nothing is to be done and nothing is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.make_networks.is_empty()
+            && self.make_volumes.is_empty()
+            && self.write_live.is_empty()
+            && self.services.is_empty()
+            && self.double_networks.is_empty()
+            && self.remove_networks.is_empty()
+            && self.remove_volumes.is_empty()
+    }
+}
+
+/// Makes the plan.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let look = Look::new(input);
+    let mut plan = Plan::default();
+    let mut by_key = ByKey::new();
+    for container in &input.seen.containers {
+        if let (Some(owner), Some(service)) = (&container.owner, &container.service) {
+            let key = ServiceKey {
+                owner: owner.clone(),
+                service: service.clone(),
+            };
+            if look.is_known(&key, container) {
+                by_key.entry(key).or_default().push(container);
+                continue;
+            }
+        }
+        plan.unknown.push(container.name.clone());
+    }
+    plan.running = by_key.keys().cloned().collect();
+    let mut ready = BTreeMap::new();
+    services::plan(&look, &by_key, &mut ready, &mut plan.services);
+    networks(&look, &mut plan);
+    volumes(&look, &mut plan);
+    for live in input.wanted.live.values() {
+        let now = input.live.get(&live.folder);
+        let differ: Vec<String> = live
+            .files
+            .iter()
+            .filter(|(name, text)| now.and_then(|n| n.get(*name)) != Some(*text))
+            .map(|(n, _)| n.clone())
+            .collect();
+        if !differ.is_empty() && look.hold(&live.owner) != Hold::Untouched {
+            plan.write_live.insert(live.folder.clone(), differ);
+            plan.owners.insert(live.folder.clone(), live.owner.clone());
+        }
+    }
+    plan
+}
+
+fn networks(look: &Look<'_>, plan: &mut Plan) {
+    let (wanted, seen) = (&look.input.wanted.networks, &look.input.seen.networks);
+    for network in wanted.values() {
+        if !look.has_network(&network.name) && look.hold(&network.owner) != Hold::Untouched {
+            plan.make_networks.push(network.clone());
+        }
+    }
+    for network in seen.iter().filter(|n| n.ours && look.is_double(&n.name)) {
+        let Some(owner) = &network.owner else { continue };
+        if look.hold(owner) != Hold::Untouched && look.is_written(&network.name) {
+            plan.double_networks.push(GoneNetwork {
+                name: network.name.clone(),
+                id: network.id.clone(),
+                owner: owner.clone(),
+            });
+        }
+    }
+    for network in seen.iter().filter(|n| n.ours && !wanted.contains_key(&n.name)) {
+        let Some(owner) = &network.owner else { continue };
+        if look.hold(owner) != Hold::Free || look.is_used(&network.name) {
+            continue;
+        }
+        if look.is_written(&network.name) {
+            plan.remove_networks.push(GoneNetwork {
+                name: network.name.clone(),
+                id: network.id.clone(),
+                owner: owner.clone(),
+            });
+        } else {
+            plan.unknown.push(network.name.clone());
+        }
+    }
+}
+
+fn volumes(look: &Look<'_>, plan: &mut Plan) {
+    let seen = &look.input.seen.volumes;
+    let there: BTreeSet<&str> = seen.iter().map(|v| v.name.as_str()).collect();
+    for volume in look.input.wanted.volumes.values() {
+        if !there.contains(volume.name.as_str()) && look.hold(&volume.owner) != Hold::Untouched {
+            plan.make_volumes.push(volume.clone());
+        }
+    }
+    for owner in look.input.erased {
+        let Owner::Tenant(slug) = owner else { continue };
+        if look.is_present(owner) || look.hold(owner) != Hold::Free {
+            continue;
+        }
+        for volume in seen {
+            if volume.labels.get("dev.ringfence.tenant").map(String::as_str) != Some(slug.as_str()) {
+                continue;
+            }
+            if look.is_written(&volume.name) {
+                plan.remove_volumes.push(VolumeObject {
+                    name: volume.name.clone(),
+                    owner: owner.clone(),
+                });
+            } else {
+                plan.unknown.push(volume.name.clone());
+            }
+        }
+    }
+}
+
+/// The volumes of all tenants that are erased.
+fn erased_volumes<'a>(input: &'a Input<'_>) -> impl Iterator<Item = String> + 'a {
+    let slugs = input.erased.iter().filter_map(|owner| match owner {
+        Owner::Tenant(slug) => Some(slug),
+        _ => None,
+    });
+    slugs.flat_map(|slug| {
+        let own = input.seen.volumes.iter().filter(move |v| {
+            v.labels
+                .get("dev.ringfence.tenant")
+                .is_some_and(|t| t == slug.as_str())
+        });
+        own.map(|v| v.name.clone())
+    })
+}

@@ -1,0 +1,214 @@
+//! The next call for one service, from what is seen alone (the table of a replacement).
+//!
+//! [`next`] is the table, `search` the proof: every order of a bounded number of disturbances over it.
+
+mod table;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod search;
+
+pub use table::{next, part, spelled};
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::compose::service::Restart;
+use crate::fleet::names::SpecHash;
+
+/// Whether a container runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// It does not run (made, ended, half removed).
+    Stopped,
+    /// It runs (also: between two starts of a crash loop, or frozen).
+    Running,
+    /// A stop of ours is under way.
+    Stopping,
+    /// A removal is under way.
+    Removing,
+}
+
+/// Health as judged by the engine's check, our probe, or by running long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Nothing can be said.
+    Unknown,
+    /// Not decided yet.
+    Starting,
+    /// Healthy. A job that ended with 0 is healthy and stopped.
+    Healthy,
+    /// Unhealthy.
+    Unhealthy,
+}
+
+/// One of a service's containers, as the table sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seat {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Its spec by its label.
+    pub spec: Option<SpecHash>,
+    /// Whether it runs.
+    pub activity: Activity,
+    /// Its health.
+    pub health: Health,
+    /// Its restart policy; none: not looked at yet.
+    pub restart: Option<Restart>,
+    /// Networks that it should hang on and does not.
+    pub missing: BTreeSet<String>,
+    /// Networks of ours that it hangs on and should not.
+    pub surplus: BTreeSet<String>,
+    /// When it gave its name up, for the drain; none: not known, so the drain counts from now.
+    pub gave_up_at: Option<Timestamp>,
+}
+
+/// What a service shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aim {
+    /// The service's name, `web`.
+    pub service: String,
+    /// The name that clients find, `web.acme.aither`.
+    pub base_name: String,
+    /// The spec that shall serve; none: the service shall go.
+    pub wanted: Option<SpecHash>,
+    /// The spec of the last healthy release.
+    pub good: Option<SpecHash>,
+    /// Specs quarantined in the ring.
+    pub failed: BTreeSet<SpecHash>,
+    /// Two may not run at once.
+    pub stop_first: bool,
+    /// The service's own restart policy.
+    pub restart: Restart,
+    /// Milliseconds between giving the name up and the stop.
+    pub drain_ms: u64,
+    /// Whether what it depends on is ready, so that a new container may start.
+    pub may_start: bool,
+    /// It runs once and ends: stopped and healthy is its goal.
+    pub job: bool,
+    /// The ledger says that the wanted job has ended with 0 already: nothing need be made.
+    pub job_done: bool,
+}
+
+/// An engine call. Each is a step of the plan and of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "call")]
+pub enum Call {
+    /// Make the wanted container under its passing name.
+    Create {
+        /// The name.
+        name: String,
+    },
+    /// Hang a container on a network.
+    Connect {
+        /// Container.
+        id: String,
+        /// Network name.
+        network: String,
+    },
+    /// Take a container off a network.
+    Disconnect {
+        /// Container.
+        id: String,
+        /// Network name.
+        network: String,
+    },
+    /// Start it.
+    Start {
+        /// Container.
+        id: String,
+    },
+    /// Give it another name.
+    Rename {
+        /// Container.
+        id: String,
+        /// The name now.
+        from: String,
+        /// The name then.
+        to: String,
+    },
+    /// Set its restart policy.
+    SetRestart {
+        /// Container.
+        id: String,
+        /// The policy.
+        restart: Restart,
+    },
+    /// SIGTERM (or its own signal), its grace period, SIGKILL.
+    Stop {
+        /// Container.
+        id: String,
+    },
+    /// Remove it (it does not run).
+    Remove {
+        /// Container.
+        id: String,
+    },
+}
+
+/// Why there is no call now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "wait")]
+pub enum Wait {
+    /// For this container's health.
+    Health {
+        /// Container.
+        id: String,
+    },
+    /// For the drain to end.
+    Drain {
+        /// Container.
+        id: String,
+        /// When.
+        until: Timestamp,
+    },
+    /// For a stop or a removal under way.
+    Ending {
+        /// Container.
+        id: String,
+    },
+    /// For what it depends on.
+    Dependencies,
+    /// For a container's inspection (its restart policy is not known yet).
+    Inspection {
+        /// Container.
+        id: String,
+    },
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This call.
+    Call(Call),
+    /// Nothing now.
+    Wait(Wait),
+    /// It is as it shall be.
+    Done,
+}
+
+/// The part that a container plays, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// `.<8 hex of its spec>`: getting healthy.
+    Passing,
+    /// Either spelling of the service's name.
+    Serving,
+    /// `.old-<successor's 8 hex>`: stopped, kept until the move has succeeded.
+    Parked(String),
+    /// `.gone-<container id>`: on its way out.
+    Leaving,
+    /// `.failed-<own 8 hex>`: kept for a look.
+    Failed,
+    /// A name that we did not give.
+    Stray,
+}

@@ -1,0 +1,630 @@
+//! A small model of one service's containers on an engine, for the search: names are unique as bytes, stops take
+//! time, an engine that restarts runs what its policies say. It refuses what an engine would refuse, and what the
+//! table must never ask for.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+
+use super::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next};
+use crate::digest::Digest;
+use crate::fleet::compose::service::Restart;
+use crate::fleet::names::SpecHash;
+
+pub(super) const BASE: &str = "web.acme.aither";
+/// The spec that never gets healthy while another is good.
+pub(super) const BAD: u8 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    StartFirst,
+    StopFirst,
+    Job,
+}
+
+/// A name, by what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    Spelled(u8),
+    Passing(u8),
+    Old(u8),
+    Failed(u8),
+    /// Its own id.
+    Gone,
+    /// Another word; of each container another.
+    Foreign,
+}
+
+impl Name {
+    fn code(self) -> u8 {
+        match self {
+            Self::Spelled(n) => n,
+            Self::Passing(n) => 2 + n,
+            Self::Old(n) => 5 + n,
+            Self::Failed(n) => 8 + n,
+            Self::Gone => 11,
+            Self::Foreign => 12,
+        }
+    }
+
+    fn text(self, id: &str) -> String {
+        match self {
+            Self::Gone => format!("{BASE}.gone-{id}"),
+            Self::Foreign => format!("hand-{id}"),
+            named => NAMES[named.code() as usize].clone(),
+        }
+    }
+
+    fn read(text: &str, id: &str) -> Option<Self> {
+        let all = (0..2)
+            .map(Self::Spelled)
+            .chain((0..3).flat_map(|n| [Self::Passing(n), Self::Old(n), Self::Failed(n)]));
+        all.chain([Self::Gone, Self::Foreign])
+            .find(|name| name.text(id) == text)
+    }
+}
+
+pub(super) static SPECS: LazyLock<[SpecHash; 3]> =
+    LazyLock::new(|| ["a", "b", "c"].map(|text| SpecHash(Digest::of_bytes(text.as_bytes()))));
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names = vec![BASE.to_owned(), "web.Acme.aither".to_owned()];
+    for way in ["", "old-", "failed-"] {
+        names.extend(SPECS.iter().map(|spec| format!("{BASE}.{way}{}", spec.0.short())));
+    }
+    names
+});
+
+/// A container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Con {
+    pub name: Name,
+    pub spec: u8,
+    pub activity: Activity,
+    pub health: Health,
+    /// Its policy is the service's own; else `no`.
+    pub own_policy: bool,
+    /// It was inspected.
+    pub known: bool,
+    pub missing: bool,
+    pub surplus: bool,
+    pub drained: bool,
+}
+
+impl Con {
+    fn pack(self) -> u16 {
+        let bits = [
+            self.own_policy,
+            self.known,
+            self.missing,
+            self.surplus,
+            self.drained,
+        ];
+        let bits = bits.iter().fold(0, |all, bit| all << 1 | u16::from(*bit));
+        ((((u16::from(self.name.code()) + 1) << 2 | u16::from(self.spec)) << 2 | self.activity as u16) << 2
+            | self.health as u16)
+            << 5
+            | bits
+    }
+
+    pub fn runs(&self) -> bool {
+        self.activity != Activity::Stopped
+    }
+
+    pub fn serving(&self) -> bool {
+        matches!(self.name, Name::Spelled(_))
+    }
+
+    pub fn answers(&self) -> bool {
+        self.serving() && self.activity == Activity::Running && self.health == Health::Healthy
+    }
+
+    pub fn part(&self) -> Part {
+        match self.name {
+            Name::Spelled(_) => Part::Serving,
+            Name::Passing(n) if n == self.spec => Part::Passing,
+            Name::Old(_) => Part::Parked(String::new()),
+            Name::Failed(n) if n == self.spec => Part::Failed,
+            Name::Gone => Part::Leaving,
+            _ => Part::Stray,
+        }
+    }
+}
+
+impl Con {
+    fn unpack(code: u16) -> Self {
+        let name = (code >> 11) - 1;
+        let name = match u8::try_from(name).unwrap() {
+            n @ 0..2 => Name::Spelled(n),
+            n @ 2..5 => Name::Passing(n - 2),
+            n @ 5..8 => Name::Old(n - 5),
+            n @ 8..11 => Name::Failed(n - 8),
+            11 => Name::Gone,
+            _ => Name::Foreign,
+        };
+        let bit = |n: u16| code >> n & 1 == 1;
+        let two = |n: u16| usize::from(code >> n & 3);
+        Self {
+            name,
+            spec: (code >> 9 & 3) as u8,
+            activity: [
+                Activity::Stopped,
+                Activity::Running,
+                Activity::Stopping,
+                Activity::Removing,
+            ][two(7)],
+            health: [
+                Health::Unknown,
+                Health::Starting,
+                Health::Healthy,
+                Health::Unhealthy,
+            ][two(5)],
+            own_policy: bit(4),
+            known: bit(3),
+            missing: bit(2),
+            surplus: bit(1),
+            drained: bit(0),
+        }
+    }
+}
+
+/// Everything: what is declared and what is there.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub mode: Mode,
+    pub wanted: Option<u8>,
+    pub good: Option<u8>,
+    /// By spec.
+    pub failed: [bool; 3],
+    pub may_start: bool,
+    /// By spec: the ledger has its end with 0.
+    pub done: [bool; 3],
+    pub cons: Vec<Con>,
+}
+
+/// A state in a number; the order of containers is none.
+pub(super) type Key = u128;
+
+impl World {
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            wanted: Some(0),
+            good: None,
+            failed: [false; 3],
+            may_start: true,
+            done: [false; 3],
+            cons: vec![],
+        }
+    }
+
+    /// Brings it to its one form and says which it is.
+    pub fn settle(&mut self) -> Key {
+        let job = self.mode == Mode::Job;
+        for con in self
+            .cons
+            .iter_mut()
+            .filter(|con| con.activity == Activity::Stopped)
+        {
+            con.drained = false;
+            if !job {
+                con.health = Health::Unknown;
+            }
+        }
+        self.cons.sort_by_cached_key(|con| con.pack());
+        assert!(
+            self.cons.len() <= 7,
+            "more containers than the model holds: {self:#?}"
+        );
+        let mut key: Key = 0;
+        for con in &self.cons {
+            key = key << 16 | Key::from(con.pack());
+        }
+        let spec = |spec: Option<u8>| spec.map_or(3, Key::from);
+        key = key << 2 | spec(self.wanted);
+        key = key << 2 | spec(self.good);
+        for bit in self.failed.iter().chain(&self.done).chain([&self.may_start]) {
+            key = key << 1 | Key::from(*bit);
+        }
+        key
+    }
+
+    /// The world of a state.
+    pub fn of(mode: Mode, key: Key) -> Self {
+        let bit = |n: u32| key >> n & 1 == 1;
+        let spec = |n: u32| Some((key >> n & 3) as u8).filter(|spec| *spec < 3);
+        let mut cons = vec![];
+        let mut rest = key >> 11;
+        while rest > 0 {
+            cons.push(Con::unpack(u16::try_from(rest & 0xffff).unwrap()));
+            rest >>= 16;
+        }
+        cons.reverse();
+        Self {
+            mode,
+            wanted: spec(9),
+            good: spec(7),
+            failed: [bit(6), bit(5), bit(4)],
+            may_start: bit(0),
+            done: [bit(3), bit(2), bit(1)],
+            cons,
+        }
+    }
+
+    pub fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    pub fn aim(&self) -> Aim {
+        let spec = |n: u8| SPECS[n as usize];
+        Aim {
+            service: "web".to_owned(),
+            base_name: BASE.to_owned(),
+            wanted: self.wanted.map(spec),
+            good: self.good.map(spec),
+            failed: (0..3).filter(|n| self.failed[*n as usize]).map(spec).collect(),
+            stop_first: self.mode == Mode::StopFirst,
+            restart: self.policy(true),
+            drain_ms: 1000,
+            may_start: self.may_start,
+            job: self.mode == Mode::Job,
+            job_done: self.wanted.is_some_and(|n| self.done[n as usize]),
+        }
+    }
+
+    pub fn seats(&self) -> Vec<Seat> {
+        let net = |has: bool, name: &str| -> BTreeSet<String> {
+            has.then(|| name.to_owned()).into_iter().collect()
+        };
+        let seats = self.cons.iter().enumerate().map(|(at, con)| {
+            let id = format!("c{at}");
+            Seat {
+                name: con.name.text(&id),
+                id,
+                spec: Some(SPECS[con.spec as usize]),
+                activity: con.activity,
+                health: con.health,
+                restart: con.known.then_some(self.policy(con.own_policy)),
+                missing: net(con.missing, "m"),
+                surplus: net(con.surplus, "s"),
+                gave_up_at: con.drained.then_some(Timestamp::MIN),
+            }
+        });
+        seats.collect()
+    }
+
+    fn policy(&self, own: bool) -> Restart {
+        if own && self.mode != Mode::Job {
+            Restart::Always
+        } else {
+            Restart::No
+        }
+    }
+
+    pub fn next(&self) -> Next {
+        next(&self.aim(), &self.seats(), Self::now())
+    }
+
+    /// How many run for certain; one that is being removed may have been stopped before.
+    pub fn running(&self) -> usize {
+        self.cons
+            .iter()
+            .filter(|con| matches!(con.activity, Activity::Running | Activity::Stopping))
+            .count()
+    }
+
+    fn free(&self, name: Name) -> bool {
+        !self.cons.iter().any(|con| con.name == name)
+    }
+
+    fn keeps_good(&self) -> bool {
+        self.cons
+            .iter()
+            .any(|con| Some(con.spec) == self.good && (con.serving() || matches!(con.name, Name::Old(_))))
+    }
+
+    /// Carries a call out, or says which promise it breaks.
+    pub fn call(&self, call: &Call) -> Result<Self, String> {
+        let mut after = self.clone();
+        after.change(call)?;
+        self.judge(call, &after)?;
+        Ok(after)
+    }
+
+    fn change(&mut self, call: &Call) -> Result<(), String> {
+        let (Call::Start { id }
+        | Call::Stop { id }
+        | Call::Remove { id }
+        | Call::Rename { id, .. }
+        | Call::SetRestart { id, .. }
+        | Call::Connect { id, .. }
+        | Call::Disconnect { id, .. }) = call
+        else {
+            return self.create(call);
+        };
+        let at: usize = id[1..].parse().map_err(|_| "no such container")?;
+        let others: Vec<Name> = self.cons.iter().map(|con| con.name).collect();
+        let (stop_first, may_start, wanted) = (self.mode == Mode::StopFirst, self.may_start, self.wanted);
+        let rollback = self
+            .cons
+            .iter()
+            .any(|con| con.serving() && Some(con.spec) != wanted)
+            && self.good == wanted;
+        let mode = self.mode;
+        let others_run = self.cons.iter().enumerate().any(|(n, con)| n != at && con.runs());
+        let con = self.cons.get_mut(at).ok_or("no such container")?;
+        let check = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
+        check(
+            !matches!(con.activity, Activity::Stopping | Activity::Removing),
+            "called while it is ending",
+        )?;
+        match call {
+            Call::Start { .. } => {
+                check(con.activity == Activity::Stopped, "started while it runs")?;
+                check(con.part() != Part::Failed, "a failed one is started")?;
+                check(Some(con.spec) == wanted, "one that is not wanted is started")?;
+                check(!(stop_first && others_run), "stop-first: two run")?;
+                let back = matches!(con.name, Name::Old(_)) || rollback && !con.serving();
+                check(may_start || back, "started before its dependencies")?;
+                check(!con.missing && !con.surplus, "started with wrong networks")?;
+                check(
+                    mode != Mode::Job || con.health != Health::Healthy,
+                    "a job runs again after its end",
+                )?;
+                con.activity = Activity::Running;
+                con.health = Health::Starting;
+            }
+            Call::Stop { .. } => {
+                check(con.activity == Activity::Running, "stopped while it does not run")?;
+                check(!con.own_policy, "stopped with a policy that wakes it")?;
+                let gave_up = !con.serving();
+                let never_served =
+                    matches!(con.part(), Part::Passing | Part::Stray) && con.health == Health::Unhealthy;
+                check(
+                    stop_first || gave_up && (con.drained || con.part() == Part::Failed || never_served),
+                    "stopped before its drain",
+                )?;
+                con.activity = Activity::Stopping;
+            }
+            Call::Remove { .. } => {
+                check(con.activity == Activity::Stopped, "removed while it runs")?;
+                self.cons.remove(at);
+            }
+            Call::Rename { to, from, .. } => {
+                let to = Name::read(to, id).ok_or_else(|| format!("an odd name: {to}"))?;
+                check(
+                    con.name.text(id) == *from,
+                    "renamed from a name that it does not have",
+                )?;
+                check(to == Name::Gone || !others.contains(&to), "a name is taken twice")?;
+                check(
+                    !matches!((to, con.name), (Name::Spelled(_), Name::Spelled(_))),
+                    "a name changes for nothing",
+                )?;
+                con.name = to;
+                con.drained = false;
+            }
+            Call::SetRestart { restart, .. } => {
+                let own = *restart == Restart::Always;
+                check(
+                    !(con.known && con.own_policy == own),
+                    "a policy is set that it has",
+                )?;
+                con.own_policy = own;
+                con.known = true;
+            }
+            Call::Connect { .. } | Call::Disconnect { .. } => {
+                let stays = Some(con.spec) == wanted || con.serving();
+                let stays = stays && !matches!(con.part(), Part::Leaving | Part::Failed);
+                check(stays, "networks of one on its way out")?;
+                let wrong = if matches!(call, Call::Connect { .. }) {
+                    &mut con.missing
+                } else {
+                    &mut con.surplus
+                };
+                check(*wrong, "networks are as they should be")?;
+                *wrong = false;
+            }
+            Call::Create { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, call: &Call) -> Result<(), String> {
+        let Call::Create { name } = call else {
+            return Err("no create".to_owned());
+        };
+        let name = Name::read(name, "").ok_or("an odd name")?;
+        let spec = self.wanted.ok_or("nothing is wanted and something is made")?;
+        if name != Name::Passing(spec) || !self.free(name) {
+            return Err("a name is taken twice".to_owned());
+        }
+        if self.mode == Mode::Job && self.done[spec as usize] {
+            return Err("a job that is done is made again".to_owned());
+        }
+        self.cons.push(Con {
+            name,
+            spec,
+            activity: Activity::Stopped,
+            health: Health::Unknown,
+            own_policy: self.mode == Mode::StartFirst,
+            known: true,
+            missing: false,
+            surplus: false,
+            drained: false,
+        });
+        Ok(())
+    }
+
+    /// What must hold from before a call to after it.
+    fn judge(&self, call: &Call, after: &Self) -> Result<(), String> {
+        if self.wanted.is_none() {
+            return Ok(());
+        }
+        let answering = |world: &Self| world.cons.iter().any(Con::answers);
+        if self.mode == Mode::StartFirst && answering(self) && !answering(after) {
+            return Err(format!(
+                "start-first: the last healthy serving one goes by {call:?}"
+            ));
+        }
+        let good_matters = self.good.is_some_and(|good| !self.failed[good as usize]);
+        if good_matters && self.good != self.wanted && self.keeps_good() && !after.keeps_good() {
+            return Err(format!("what serves good is thrown away by {call:?}"));
+        }
+        let other = after
+            .cons
+            .iter()
+            .any(|con| Some(con.spec) == self.wanted && !matches!(con.part(), Part::Leaving | Part::Failed));
+        if self.good == self.wanted && self.keeps_good() && !after.keeps_good() && !other {
+            return Err(format!("what is wanted and good is thrown away by {call:?}"));
+        }
+        Ok(())
+    }
+
+    /// What the world does in time, of itself: each a world. A drain's end shows only where it is waited for.
+    pub fn flow(&self, next: &Next, out: &mut Vec<Self>) {
+        for (at, con) in self.cons.iter().enumerate() {
+            let mut push = |change: &dyn Fn(&mut Con)| {
+                let mut world = self.clone();
+                change(&mut world.cons[at]);
+                out.push(world);
+            };
+            match con.activity {
+                Activity::Stopping => push(&|con| con.end()),
+                Activity::Running if con.health == Health::Starting && self.mode != Mode::Job => {
+                    push(&|con| con.health = Health::Healthy);
+                }
+                _ => {}
+            }
+            let drains = matches!(next, Next::Wait(Wait::Drain { id, .. }) if id[1..] == at.to_string());
+            if drains {
+                push(&|con| con.drained = true);
+            }
+            if con.activity == Activity::Removing {
+                let mut world = self.clone();
+                world.cons.remove(at);
+                out.push(world);
+            }
+            if self.mode == Mode::Job && con.activity == Activity::Running {
+                let mut world = self.clone();
+                world.finish(at);
+                out.push(world);
+            }
+        }
+    }
+
+    /// A job ends with 0.
+    fn finish(&mut self, at: usize) {
+        let con = &mut self.cons[at];
+        con.activity = Activity::Stopped;
+        con.health = Health::Healthy;
+        if Some(con.spec) == self.wanted {
+            self.done[con.spec as usize] = true;
+        }
+    }
+
+    /// One step of a kind world that waits for `wait`: what is waited for comes.
+    pub fn kind(&self, wait: &Wait) -> Result<Self, String> {
+        let mut world = self.clone();
+        let at = |id: &str| id[1..].parse::<usize>().map_err(|_| "an unknown id".to_owned());
+        match wait {
+            Wait::Health { id } => {
+                let at = at(id)?;
+                let bad = self.wanted == Some(BAD) && self.good.is_some_and(|good| good != BAD);
+                if bad {
+                    world.fail();
+                } else if self.mode == Mode::Job {
+                    world.finish(at);
+                } else if self.cons[at].activity == Activity::Running {
+                    world.cons[at].health = Health::Healthy;
+                } else {
+                    return Err("waits for the health of one that does not run".to_owned());
+                }
+            }
+            Wait::Drain { id, until } => {
+                if *until != Self::now() + jiff::SignedDuration::from_secs(1) {
+                    return Err("an odd end of a drain".to_owned());
+                }
+                world.cons[at(id)?].drained = true;
+            }
+            Wait::Ending { id } => {
+                let at = at(id)?;
+                match self.cons[at].activity {
+                    Activity::Stopping => world.cons[at].end(),
+                    Activity::Removing => drop(world.cons.remove(at)),
+                    _ => return Err("waits for the end of one that does not end".to_owned()),
+                }
+            }
+            Wait::Dependencies if self.may_start => return Err("waits for what is there".to_owned()),
+            Wait::Dependencies => world.may_start = true,
+            Wait::Inspection { id } => world.cons[at(id)?].known = true,
+        }
+        Ok(world)
+    }
+
+    /// The wanted spec is declared failed and the last good one wanted.
+    pub fn fail(&mut self) {
+        if let Some(wanted) = self.wanted {
+            self.failed[wanted as usize] = true;
+        }
+        self.wanted = self.good;
+    }
+
+    /// Whether nothing is left to do, as it should be.
+    pub fn is_home(&self) -> Result<(), String> {
+        let check = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
+        let Some(wanted) = self.wanted else {
+            return check(self.cons.is_empty(), "something is left");
+        };
+        let job = self.mode == Mode::Job;
+        let count = |test: &dyn Fn(&Con) -> bool| self.cons.iter().filter(|con| test(con)).count();
+        let serving = count(&|con| con.serving());
+        if !(job && self.done[wanted as usize] && serving == 0) {
+            check(serving == 1, "not one serves")?;
+            check(
+                count(&|con| con.serving() && con.spec == wanted) == 1,
+                "another spec serves",
+            )?;
+            check(
+                job || count(&|con| con.answers()) == 1,
+                "what serves is not healthy",
+            )?;
+            check(
+                count(&|con| con.serving() && (con.missing || con.surplus)) == 0,
+                "networks are wrong",
+            )?;
+            check(
+                job || count(&|con| con.serving() && !con.own_policy) == 0,
+                "the policy is wrong",
+            )?;
+        }
+        check(self.running() == usize::from(!job), "something else runs")?;
+        let parked = |con: &Con| matches!(con.part(), Part::Parked(_));
+        check(count(&parked) <= 1, "two are parked")?;
+        check(
+            count(&|con| parked(con) && Some(con.spec) != self.good) == 0,
+            "one is parked that is not good",
+        )?;
+        check(
+            count(&|con| parked(con) && self.good == self.wanted) == 0,
+            "one is parked after success",
+        )?;
+        check(
+            count(&|con| con.part() == Part::Failed) <= 1,
+            "two failed ones are kept",
+        )?;
+        let odd = count(&|con| !con.serving() && !parked(con) && con.part() != Part::Failed);
+        check(odd == 0, "something is left over")?;
+        check(
+            count(&|con| !con.serving() && con.own_policy) == 0,
+            "an engine restart would wake one",
+        )
+    }
+}
+
+impl Con {
+    pub fn end(&mut self) {
+        self.activity = Activity::Stopped;
+        self.health = Health::Unhealthy;
+    }
+}

@@ -1,0 +1,134 @@
+//! What was seen on an engine: the plain facts, before anything is concluded from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::compose::service::{Limits, Restart};
+use crate::fleet::names::{Owner, SpecHash};
+
+/// A container's state, as the engine's list says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Made, not started (or its start failed).
+    Created,
+    /// Running.
+    Running,
+    /// Between two starts of a crash loop.
+    Restarting,
+    /// Frozen by hand.
+    Paused,
+    /// Ended.
+    Exited,
+    /// Being removed.
+    Removing,
+    /// Half removed after an engine crash.
+    Dead,
+    /// A word we do not know: nothing is concluded from it.
+    Unknown,
+}
+
+/// Health as the engine's healthcheck says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineHealth {
+    /// It has no healthcheck.
+    None,
+    /// Not decided yet.
+    Starting,
+    /// Healthy.
+    Healthy,
+    /// Unhealthy.
+    Unhealthy,
+}
+
+/// What only an inspection shows. Absent until a container was inspected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// Restart policy now.
+    pub restart: Restart,
+    /// Limits now.
+    pub limits: Limits,
+    /// When the present or last run began.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub finished_at: Option<Timestamp>,
+    /// How often the engine restarted it.
+    pub restart_count: u64,
+    /// Exit code of the last run.
+    pub exit_code: Option<i64>,
+    /// The engine's own words about a failed start.
+    pub error: String,
+    /// Killed for memory.
+    pub oom_killed: bool,
+    /// Aliases and links by network name.
+    pub networks: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
+    /// Addresses by network name, for probes.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// A container with our instance label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenContainer {
+    /// Full id.
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whose, read from the labels; none if they make no sense.
+    pub owner: Option<Owner>,
+    /// Its service, read from the labels.
+    pub service: Option<String>,
+    /// Its spec, read from the labels; none if it is of another schema.
+    pub spec: Option<SpecHash>,
+    /// The image id it runs.
+    pub image_id: String,
+    /// State.
+    pub state: State,
+    /// The engine's health.
+    pub health: EngineHealth,
+    /// Names of the networks it hangs on.
+    pub networks: BTreeSet<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From an inspection.
+    pub details: Option<Details>,
+}
+
+/// Any network of the engine (others' too: their subnets must be avoided).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenNetwork {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Whether it carries our instance label.
+    pub ours: bool,
+    /// Whose, where it is ours.
+    pub owner: Option<Owner>,
+    /// Subnets, as `10.201.0.0/27`.
+    pub subnets: Vec<String>,
+}
+
+/// A volume with our instance label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenVolume {
+    /// Name.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One look at an engine. An engine that could not be read gives no `Observation`: unknown is never empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Our containers.
+    pub containers: Vec<SeenContainer>,
+    /// All networks.
+    pub networks: Vec<SeenNetwork>,
+    /// Our volumes.
+    pub volumes: Vec<SeenVolume>,
+}
