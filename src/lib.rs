@@ -13,7 +13,9 @@
 pub mod decide;
 pub mod diagnostic;
 pub mod digest;
+pub mod engine;
 pub mod fleet;
 pub mod plan;
+pub mod probe;
 pub mod render;
 pub mod text;
