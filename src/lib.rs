@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod engine;
 pub mod fleet;
+pub mod git;
 pub mod plan;
 pub mod probe;
 pub mod render;

@@ -1,0 +1,86 @@
+//! Real git repositories for this room's tests, in folders of their own and with nobody's configuration.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Repo;
+use crate::fleet::names::CommitId;
+
+/// A temporary folder with a repository `fleet` in it.
+pub(super) struct Fixture {
+    pub(super) root: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = Self { root };
+        std::fs::create_dir(fixture.dir()).unwrap();
+        fixture.git(&["init", "--quiet", "--initial-branch=main"]);
+        fixture
+    }
+
+    pub(super) fn dir(&self) -> PathBuf {
+        self.root.path().join("fleet")
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("file://{}", self.dir().display())
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub(super) fn repo(&self) -> Repo {
+        Repo::open(&self.dir()).unwrap()
+    }
+
+    pub(super) fn git(&self, args: &[&str]) -> String {
+        self.git_in(&self.dir(), args)
+    }
+
+    pub(super) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(dir)
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.root.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_AUTHOR_NAME", "Ana")
+            .env("GIT_AUTHOR_EMAIL", "ana@example.org")
+            .env("GIT_COMMITTER_NAME", "Ana")
+            .env("GIT_COMMITTER_EMAIL", "ana@example.org")
+            .env("GIT_AUTHOR_DATE", "2026-11-22T10:00:00Z")
+            .env("GIT_COMMITTER_DATE", "2026-11-22T10:00:00Z")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(super) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let file = self.dir().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    /// Writes a file and commits everything.
+    pub(super) fn commit(&self, path: &str, text: impl AsRef<[u8]>) -> CommitId {
+        self.write(path, text);
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", &format!("change {path}")]);
+        self.head()
+    }
+
+    pub(super) fn head(&self) -> CommitId {
+        self.git(&["rev-parse", "HEAD"]).parse().unwrap()
+    }
+}

@@ -1,0 +1,30 @@
+//! The git room: the only one that touches git.
+//!
+//! Reading goes through libgit2, straight from refs and objects (never a work tree, never replace refs); fetching goes
+//! through a hardened `git` child, so that the user's credential helpers and SSH set-up work. All functions block.
+
+mod child;
+mod error;
+mod history;
+mod init;
+mod keep;
+mod location;
+mod mirror;
+mod read;
+mod repo;
+mod watch;
+mod worktree;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use error::{FetchProblem, GitError};
+pub use history::CommitInfo;
+pub use init::init;
+pub use keep::Keep;
+pub use location::Location;
+pub use repo::Repo;
+pub use watch::{Watch, watch};
+pub use worktree::worktree;
