@@ -19,4 +19,5 @@ pub mod git;
 pub mod plan;
 pub mod probe;
 pub mod render;
+pub mod store;
 pub mod text;

@@ -1,0 +1,303 @@
+//! The ledger's file: opened with care, written in whole transactions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::StoreError;
+use super::schema::{APPLICATION, MIGRATIONS, VERSION};
+use crate::decide::facts::Facts;
+use crate::fleet::names::SpecHash;
+
+/// The ledger. One connection behind a lock; all calls block.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    inode: (u64, u64),
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) db: Connection,
+    pub(super) facts: Option<Arc<Facts>>,
+    pub(super) known: Option<Arc<BTreeMap<String, Option<SpecHash>>>>,
+    /// SQLite's count of other connections' commits at which the caches were right.
+    seen: i64,
+}
+
+impl Store {
+    /// Opens the ledger, or makes it when absent. What is there is never made anew: a damaged file, another
+    /// program's or a newer ringfence's is an error.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let io = |error| StoreError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        match fs::symlink_metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => create(path)?,
+            Err(e) => return Err(io(e)),
+            Ok(_) => {}
+        }
+        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if fs::metadata(path).map_err(io)?.mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+        }
+        {
+            let mut inner = store.inner();
+            migrate(&mut inner.db, path)?;
+        }
+        Ok(store)
+    }
+
+    /// Opens an existing ledger for looking only, beside the process that writes it. None when there is none.
+    pub fn look(path: &Path) -> Result<Option<Self>, StoreError> {
+        match fs::symlink_metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(StoreError::Io {
+                    path: path.to_owned(),
+                    error,
+                });
+            }
+            Ok(_) => {}
+        }
+        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Some(store))
+    }
+
+    /// An empty ledger that nothing outlives, for verbs that only look where none was made yet. Writing to it fails.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let path = PathBuf::from("(memory)");
+        let sql = |e| sqlite(&path, e);
+        let mut db = Connection::open_in_memory().map_err(sql)?;
+        migrate(&mut db, &path)?;
+        let inner = Mutex::new(Inner {
+            db,
+            facts: None,
+            known: None,
+            seen: -1,
+        });
+        Ok(Self {
+            path,
+            inode: (0, 0),
+            inner,
+        })
+    }
+
+    fn connect(path: &Path, mode: OpenFlags) -> Result<Self, StoreError> {
+        let meta = fs::symlink_metadata(path).map_err(|error| StoreError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+        if meta.file_type().is_symlink() {
+            return Err(StoreError::Symlink {
+                path: path.to_owned(),
+            });
+        }
+        let damaged = |detail: String| StoreError::Damaged {
+            path: path.to_owned(),
+            detail,
+        };
+        if !meta.is_file() || meta.len() == 0 {
+            return Err(damaged("it is empty or no file".to_owned()));
+        }
+        let sql = |e| sqlite(path, e);
+        let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql)?;
+        db.busy_timeout(Duration::from_secs(5)).map_err(sql)?;
+        let application: i64 = db
+            .pragma_query_value(None, "application_id", |r| r.get(0))
+            .map_err(sql)?;
+        let found: i64 = db
+            .pragma_query_value(None, "user_version", |r| r.get(0))
+            .map_err(sql)?;
+        if application != APPLICATION {
+            return Err(damaged("it is another program's database".to_owned()));
+        }
+        if found > VERSION {
+            return Err(StoreError::Newer {
+                path: path.to_owned(),
+                found,
+                known: VERSION,
+            });
+        }
+        let check: String = db
+            .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
+            .map_err(sql)?;
+        if check != "ok" {
+            return Err(damaged(check));
+        }
+        for (name, value) in [
+            ("synchronous", "FULL"),
+            ("foreign_keys", "ON"),
+            ("trusted_schema", "OFF"),
+        ] {
+            db.pragma_update(None, name, value).map_err(sql)?;
+        }
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(Self {
+            path: path.to_owned(),
+            inode: (meta.dev(), meta.ino()),
+            inner: Mutex::new(Inner {
+                db,
+                facts: None,
+                known: None,
+                seen: -1,
+            }),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a transaction rolled it back; the caches are only set after reads.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fault(&self, error: rusqlite::Error) -> StoreError {
+        sqlite(&self.path, error)
+    }
+
+    /// Runs `f` with the caches dropped if another process has written.
+    pub(super) fn read<T>(
+        &self,
+        f: impl FnOnce(&mut Inner) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        let mut inner = self.inner();
+        let version: i64 = inner
+            .db
+            .pragma_query_value(None, "data_version", |r| r.get(0))
+            .map_err(|e| self.fault(e))?;
+        if version != inner.seen {
+            inner.facts = None;
+            inner.known = None;
+            inner.seen = version;
+        }
+        f(&mut inner).map_err(|e| self.fault(e))
+    }
+
+    /// One durable transaction (`BEGIN IMMEDIATE`, FULL). The caches are read anew afterwards.
+    pub(super) fn write<T>(
+        &self,
+        f: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        self.still_there()?;
+        let mut inner = self.inner();
+        inner.facts = None;
+        inner.known = None;
+        transact(&mut inner.db, f).map_err(|e| self.fault(e))
+    }
+
+    /// One transaction of the journal: survives a killed process, and the last ones may be lost with the power, as
+    /// what was begun is always found out by looking at the engine.
+    pub(super) fn journal<T>(
+        &self,
+        f: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        self.still_there()?;
+        let mut inner = self.inner();
+        let set = |db: &Connection, value: &str| {
+            db.pragma_update(None, "synchronous", value)
+                .map_err(|e| self.fault(e))
+        };
+        set(&inner.db, "NORMAL")?;
+        let done = transact(&mut inner.db, f).map_err(|e| self.fault(e));
+        set(&inner.db, "FULL")?;
+        done
+    }
+
+    fn still_there(&self) -> Result<(), StoreError> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) if (meta.dev(), meta.ino()) == self.inode => Ok(()),
+            _ => Err(StoreError::Gone {
+                path: self.path.clone(),
+            }),
+        }
+    }
+}
+
+fn transact<T>(
+    db: &mut Connection,
+    f: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+) -> Result<T, rusqlite::Error> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let out = f(&tx)?;
+    tx.commit()?;
+    Ok(out)
+}
+
+fn sqlite(path: &Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged {
+                path: path.to_owned(),
+                detail: error.to_string(),
+            }
+        }
+        _ => StoreError::Sqlite {
+            path: path.to_owned(),
+            error,
+        },
+    }
+}
+
+/// Makes a whole ledger beside the path and puts it there in one move, so that a crash leaves none or a good one.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let io = |error| StoreError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(io(e)),
+        _ => {}
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(io)?;
+    let made = (|| {
+        let mut db = Connection::open_with_flags(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        transact(&mut db, |tx| {
+            tx.pragma_update(None, "application_id", APPLICATION)?;
+            upgrade(tx, 0)
+        })?;
+        db.close().map_err(|(_, e)| e)
+    })();
+    made.map_err(|e| sqlite(path, e))?;
+    // A link, not a rename: it never replaces a ledger that someone else has put there meanwhile.
+    let linked = fs::hard_link(&new, path);
+    fs::remove_file(&new).map_err(io)?;
+    linked.map_err(io)?;
+    if let Some(parent) = path.parent() {
+        fs::File::open(parent).and_then(|d| d.sync_all()).map_err(io)?;
+    }
+    Ok(())
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    transact(db, |tx| {
+        let found: i64 = tx.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        upgrade(tx, found)
+    })
+    .map_err(|e| sqlite(path, e))
+}
+
+fn upgrade(tx: &Transaction<'_>, from: i64) -> Result<(), rusqlite::Error> {
+    let done = usize::try_from(from).unwrap_or(0);
+    for step in MIGRATIONS.iter().skip(done) {
+        tx.execute_batch(step)?;
+    }
+    if from < VERSION {
+        tx.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(())
+}

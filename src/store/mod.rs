@@ -1,0 +1,19 @@
+//! The store room: the state directory and the ledger in it, one SQLite file.
+
+mod decisions;
+pub mod dir;
+mod error;
+mod events;
+mod facts;
+mod ledger;
+mod objects;
+mod schema;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+pub use dir::{StateDir, StateView};
+pub use error::StoreError;
+pub use events::{Event, EventQuery, NewEvent};
+pub use ledger::Store;
+pub use steps::{OpenStep, StepId, StepOutcome};

@@ -1,0 +1,124 @@
+//! What ringfence knows that it made: only that may be removed without being asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::{Store, StoreError};
+use crate::fleet::names::SpecHash;
+use crate::render::object::ContainerSpec;
+
+impl Store {
+    /// Writes what a pass is about to create (name, and the spec of a container), durably, before its first call.
+    pub fn know(&self, objects: &[(String, Option<SpecHash>)], now: Timestamp) -> Result<(), StoreError> {
+        let known = self.known()?;
+        let new: Vec<_> = objects
+            .iter()
+            .filter(|(name, spec)| known.get(name) != Some(spec))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut insert =
+                tx.prepare_cached("INSERT OR REPLACE INTO objects (name, spec, at) VALUES (?1, ?2, ?3)")?;
+            for (name, spec) in new {
+                insert.execute(params![name, spec.map(|s| s.0.hex()), now.to_string()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps what specs say, so that a later plan can tell field by field what changes.
+    pub fn keep_specs(&self, specs: &[(SpecHash, &ContainerSpec)]) -> Result<(), StoreError> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut insert =
+                tx.prepare_cached("INSERT OR IGNORE INTO spec_bodies (spec, body) VALUES (?1, ?2)")?;
+            for (hash, spec) in specs {
+                let body = serde_json::to_string(spec).unwrap_or_default();
+                insert.execute(params![hash.0.hex(), body])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The specs that were kept, of those asked for. One that this version cannot read is left out.
+    pub fn specs(&self, hashes: &[SpecHash]) -> Result<BTreeMap<SpecHash, ContainerSpec>, StoreError> {
+        self.read(|inner| {
+            let mut select = inner
+                .db
+                .prepare_cached("SELECT body FROM spec_bodies WHERE spec = ?1")?;
+            let mut out = BTreeMap::new();
+            for hash in hashes {
+                let body: Option<String> = select.query_row([hash.0.hex()], |row| row.get(0)).optional()?;
+                if let Some(spec) = body.and_then(|b| serde_json::from_str(&b).ok()) {
+                    out.insert(*hash, spec);
+                }
+            }
+            Ok(out)
+        })
+    }
+
+    /// Forgets objects that are gone for good.
+    pub fn forget_objects(&self, names: &[String]) -> Result<(), StoreError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut delete = tx.prepare_cached("DELETE FROM objects WHERE name = ?1")?;
+            for name in names {
+                delete.execute([name])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What is known, by name.
+    pub fn known(&self) -> Result<Arc<BTreeMap<String, Option<SpecHash>>>, StoreError> {
+        self.read(|inner| {
+            if let Some(known) = &inner.known {
+                return Ok(Arc::clone(known));
+            }
+            let mut known = BTreeMap::new();
+            let mut statement = inner.db.prepare_cached("SELECT name, spec FROM objects")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let spec = match row.get_ref(1)? {
+                    rusqlite::types::ValueRef::Null => None,
+                    _ => Some(SpecHash(super::facts::digest(row, 1)?)),
+                };
+                known.insert(row.get(0)?, spec);
+            }
+            drop(rows);
+            drop(statement);
+            let known = Arc::new(known);
+            inner.known = Some(Arc::clone(&known));
+            Ok(known)
+        })
+    }
+
+    /// A small value by name.
+    pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.read(|inner| {
+            inner
+                .db
+                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+                .query_row([key], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Sets a small value, durably. `accepted` belongs to [`Store::accept`].
+    pub fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+                .execute([key, value])
+                .map(drop)
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! The ledger's tables. Times are RFC 3339 text in UTC, as `jiff::Timestamp` prints them (to the nanosecond, so that
+//! they come back equal; order is by sequence, never by text); ids are hexadecimal text; owners are as
+//! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
+
+/// The version of the newest entry of [`MIGRATIONS`].
+pub(super) const VERSION: i64 = 1;
+
+/// `rngf`, so that another program's database is not taken for ours.
+pub(super) const APPLICATION: i64 = 0x726e_6766;
+
+/// What brings a ledger from the version before (index) to the next.
+pub(super) const MIGRATIONS: &[&str] = &[r"
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    ring TEXT,
+    tenant TEXT,
+    service TEXT,
+    message TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_ring ON events (ring, seq) WHERE ring IS NOT NULL;
+CREATE INDEX events_tenant ON events (tenant, seq) WHERE tenant IS NOT NULL;
+CREATE TABLE releases (
+    id TEXT PRIMARY KEY,
+    content TEXT NOT NULL,
+    git_commit TEXT NOT NULL,
+    images TEXT NOT NULL
+) STRICT;
+CREATE TABLE rings (
+    name TEXT PRIMARY KEY,
+    running TEXT,
+    previous TEXT,
+    moving TEXT,
+    rolled_back INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE ring_quarantine (
+    ring TEXT NOT NULL REFERENCES rings (name) ON DELETE CASCADE,
+    release TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (ring, release)
+) STRICT;
+CREATE TABLE tenants (
+    slug TEXT PRIMARY KEY,
+    ring TEXT NOT NULL,
+    good TEXT,
+    asked TEXT
+) STRICT;
+CREATE TABLE tenant_quarantine (
+    slug TEXT NOT NULL REFERENCES tenants (slug) ON DELETE CASCADE,
+    files TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (slug, files)
+) STRICT;
+CREATE TABLE specs (
+    kind TEXT NOT NULL CHECK (kind IN ('good', 'failed', 'job')),
+    owner TEXT NOT NULL,
+    service TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    PRIMARY KEY (owner, service, kind, spec)
+) STRICT;
+CREATE TABLE objects (name TEXT PRIMARY KEY, spec TEXT, at TEXT NOT NULL) STRICT;
+CREATE TABLE spec_bodies (spec TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE steps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pass INTEGER NOT NULL,
+    object TEXT NOT NULL,
+    call TEXT NOT NULL,
+    began TEXT NOT NULL,
+    ended TEXT,
+    outcome TEXT,
+    reason TEXT
+) STRICT;
+CREATE INDEX steps_open ON steps (id) WHERE ended IS NULL;
+"];
