@@ -10,6 +10,8 @@
 //! - [`controller`]: the loop;
 //! - [`cli`]: the door for people.
 
+pub mod apply;
+pub mod controller;
 pub mod decide;
 pub mod diagnostic;
 pub mod digest;

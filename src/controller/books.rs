@@ -1,0 +1,420 @@
+//! What git says, read once for each commit and kept while it is needed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::diagnostic::{Finding, Severity};
+use crate::fleet::names::{CommitId, ContentId, Instance};
+use crate::fleet::rings::Ring;
+use crate::fleet::tree::Tree;
+use crate::fleet::{self, BaseRead, Policy, PolicyRead, TenantsRead};
+use crate::git::{GitError, Keep, Repo};
+
+/// A repository, what is kept of it, and what was read of both.
+pub struct Books {
+    repo: Repo,
+    keep: Option<Keep>,
+    name: String,
+    control_branch: String,
+    trees: HashMap<CommitId, Arc<Tree>>,
+    contents: HashMap<CommitId, ContentId>,
+    bases: HashMap<ContentId, Arc<BaseRead>>,
+    tenants: HashMap<CommitId, Arc<TenantsRead>>,
+    policies: HashMap<CommitId, Arc<PolicyRead>>,
+    used: HashSet<CommitId>,
+    /// The instance that is kept: a policy that names another one is not taken.
+    instance: Instance,
+    /// A work tree that stands for every branch's head.
+    preview: Option<CommitId>,
+}
+
+/// What a ring asks for, before its images are known.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The commit that has the content.
+    pub commit: CommitId,
+    /// The commit that asks for it.
+    pub request: CommitId,
+    /// Whether a pin names it.
+    pub pinned: bool,
+    /// The pin's own images.
+    pub images: BTreeMap<String, String>,
+    /// What is wrong with it already.
+    pub error: Option<String>,
+}
+
+/// The control branch at this moment.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// The commit whose policy and decisions are in force.
+    pub commit: CommitId,
+    /// The policy.
+    pub policy: Arc<PolicyRead>,
+    /// Whether `commit` is new: it must be written down as accepted.
+    pub newly_accepted: bool,
+    /// What a person should know.
+    pub conditions: Vec<String>,
+}
+
+impl Books {
+    /// For a repository and what is kept of it, if anything is yet. `name` is the directory's name (the fleet's default name).
+    pub fn new(repo: Repo, keep: Option<Keep>, control_branch: String, instance: Instance) -> Self {
+        let name = repo.name();
+        Self {
+            repo,
+            keep,
+            name,
+            control_branch,
+            trees: HashMap::new(),
+            contents: HashMap::new(),
+            bases: HashMap::new(),
+            tenants: HashMap::new(),
+            policies: HashMap::new(),
+            used: HashSet::new(),
+            instance,
+            preview: None,
+        }
+    }
+
+    /// Lets a work tree stand for every branch's head (`plan --worktree`). What is made of it can never be applied: no
+    /// commit has it.
+    pub fn preview(&mut self, tree: Tree) {
+        if let Ok(none) = "0".repeat(40).parse::<CommitId>() {
+            self.trees.insert(none.clone(), Arc::new(tree));
+            self.preview = Some(none);
+        }
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// The control branch's name.
+    pub fn control_branch(&self) -> &str {
+        &self.control_branch
+    }
+
+    /// Forgets what the pass before did not use.
+    pub fn begin_pass(&mut self) {
+        if self.used.is_empty() {
+            return;
+        }
+        let used = std::mem::take(&mut self.used);
+        self.trees.clear();
+        self.tenants.retain(|c, _| used.contains(c));
+        self.policies.retain(|c, _| used.contains(c));
+        let contents: HashSet<ContentId> = used
+            .iter()
+            .filter_map(|c| self.contents.get(c).copied())
+            .collect();
+        self.bases.retain(|c, _| contents.contains(c));
+    }
+
+    /// The tree of a commit, from the repository or from what is kept of it.
+    pub fn tree(&mut self, commit: &CommitId) -> Result<Arc<Tree>, GitError> {
+        self.used.insert(commit.clone());
+        if let Some(tree) = self.trees.get(commit) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = match self.repo.tree(commit) {
+            Ok(tree) => tree,
+            Err(error) => match self.keep.as_ref().and_then(|k| k.repo().tree(commit).ok()) {
+                Some(tree) => tree,
+                None => return Err(error),
+            },
+        };
+        let tree = Arc::new(tree);
+        self.trees.insert(commit.clone(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// The content id of a commit.
+    pub fn content(&mut self, commit: &CommitId) -> Result<ContentId, GitError> {
+        self.used.insert(commit.clone());
+        if let Some(content) = self.contents.get(commit) {
+            return Ok(*content);
+        }
+        let content = fleet::content_id(&*self.tree(commit)?);
+        self.contents.insert(commit.clone(), content);
+        Ok(content)
+    }
+
+    /// The base of a commit.
+    pub fn base(&mut self, commit: &CommitId) -> Result<Arc<BaseRead>, GitError> {
+        let content = self.content(commit)?;
+        if let Some(base) = self.bases.get(&content) {
+            return Ok(Arc::clone(base));
+        }
+        let base = Arc::new(fleet::base(&*self.tree(commit)?));
+        self.bases.insert(content, Arc::clone(&base));
+        Ok(base)
+    }
+
+    /// The tenant files of a commit.
+    pub fn tenants(&mut self, commit: &CommitId) -> Result<Arc<TenantsRead>, GitError> {
+        self.used.insert(commit.clone());
+        if let Some(tenants) = self.tenants.get(commit) {
+            return Ok(Arc::clone(tenants));
+        }
+        let tenants = Arc::new(fleet::tenants(&*self.tree(commit)?));
+        self.tenants.insert(commit.clone(), Arc::clone(&tenants));
+        Ok(tenants)
+    }
+
+    /// Policy and decisions of a commit.
+    pub fn policy(&mut self, commit: &CommitId) -> Result<Arc<PolicyRead>, GitError> {
+        self.used.insert(commit.clone());
+        if let Some(policy) = self.policies.get(commit) {
+            return Ok(Arc::clone(policy));
+        }
+        let policy = Arc::new(fleet::policy(&*self.tree(commit)?, &self.name));
+        self.policies.insert(commit.clone(), Arc::clone(&policy));
+        Ok(policy)
+    }
+
+    /// The branches and their heads.
+    pub fn branches(&self) -> Result<BTreeMap<String, CommitId>, GitError> {
+        let mut branches = self.repo.branches()?;
+        if let Some(preview) = &self.preview {
+            for head in branches.values_mut() {
+                preview.clone_into(head);
+            }
+        }
+        Ok(branches)
+    }
+
+    /// Which commit of the control branch is in force. With nothing accepted yet its head is taken as it is. A head
+    /// that does not descend from the accepted commit is refused unless a person stands behind this pass; one whose
+    /// policy cannot be read is not taken either.
+    pub fn control(
+        &mut self,
+        branches: &BTreeMap<String, CommitId>,
+        accepted: Option<&CommitId>,
+        person: bool,
+    ) -> Result<Control, GitError> {
+        let mut conditions = Vec::new();
+        if let Some(preview) = self.preview.clone() {
+            let policy = self.policy(&preview)?;
+            return Ok(Control {
+                commit: preview,
+                policy,
+                newly_accepted: false,
+                conditions,
+            });
+        }
+        let head = branches.get(&self.control_branch);
+        let (commit, newly_accepted) = self.in_force(head, accepted, person, &mut conditions)?;
+        let policy = self.policy(&commit)?;
+        let refused = if newly_accepted {
+            self.why_not(&policy)
+        } else {
+            None
+        };
+        let (Some(reason), Some(accepted)) = (refused, accepted) else {
+            return Ok(Control {
+                commit,
+                policy,
+                newly_accepted,
+                conditions,
+            });
+        };
+        conditions.push(format!(
+            "the policy at {} {reason}; that of {} stays in force",
+            commit.short(),
+            accepted.short()
+        ));
+        let policy = self.policy(accepted)?;
+        Ok(Control {
+            commit: accepted.clone(),
+            policy,
+            newly_accepted: false,
+            conditions,
+        })
+    }
+
+    /// The commit that history allows, and whether it is new.
+    fn in_force(
+        &self,
+        head: Option<&CommitId>,
+        accepted: Option<&CommitId>,
+        person: bool,
+        conditions: &mut Vec<String>,
+    ) -> Result<(CommitId, bool), GitError> {
+        let branch = &self.control_branch;
+        let (head, accepted) = match (head, accepted) {
+            (None, None) => {
+                return Err(GitError::NoBranch {
+                    repo: crate::text::Safe::new(&self.name),
+                });
+            }
+            (None, Some(accepted)) => {
+                let short = accepted.short();
+                conditions.push(format!("control branch `{branch}` is gone: the last accepted state {short} stays, and nothing is removed"));
+                return Ok((accepted.clone(), false));
+            }
+            (Some(head), None) => return Ok((head.clone(), true)),
+            (Some(head), Some(accepted)) => (head, accepted),
+        };
+        if head == accepted {
+            return Ok((head.clone(), false));
+        }
+        if self.repo.is_ancestor(accepted, head).unwrap_or(false) {
+            return Ok((head.clone(), true));
+        }
+        let (new, old) = (head.short(), accepted.short());
+        if person {
+            conditions.push(format!(
+                "control branch `{branch}` was rewritten; {new} was accepted by your command"
+            ));
+            return Ok((head.clone(), true));
+        }
+        conditions.push(format!(
+            "control branch `{branch}` was rewritten: {new} does not descend from the accepted {old}, which stays; if that is meant, `ringfence apply` on this machine accepts it"
+        ));
+        Ok((accepted.clone(), false))
+    }
+
+    /// Why a new policy is not taken.
+    fn why_not(&self, read: &PolicyRead) -> Option<String> {
+        if has_policy_errors(read) {
+            let errors = read.findings.iter().filter(|f| !is_pin(f));
+            return Some(format!("has errors ({})", first_error(errors)));
+        }
+        let instance = &read.policy.as_ref()?.settings.instance;
+        (*instance != self.instance).then(|| {
+            let kept = &self.instance;
+            format!("calls the instance `{instance}`, and this ringfence keeps `{kept}`: stop it and remove what `{kept}` owns first")
+        })
+    }
+
+    /// What a ring is asked to run: its pin, or for an `auto_deploy` ring without one the head of its branch.
+    pub fn ask(
+        &self,
+        ring: &Ring,
+        control: &Control,
+        policy: &Policy,
+        tip: Option<&CommitId>,
+    ) -> Option<Ask> {
+        let pin_path = format!("rings/pins/{}.yaml", ring.name);
+        if let Some(pin) = policy.pins.get(&ring.name) {
+            let commit = pin.release.value.clone();
+            let request = self
+                .repo
+                .last_change(&control.commit, &[&pin_path])
+                .ok()
+                .flatten()
+                .unwrap_or_else(|| control.commit.clone());
+            let tips: Vec<CommitId> = self.repo.branches().unwrap_or_default().into_values().collect();
+            let reachable = self.repo.reachable_from_any(&commit, &tips).unwrap_or(false)
+                || self
+                    .keep
+                    .as_ref()
+                    .and_then(|k| k.kept().ok())
+                    .is_some_and(|kept| kept.values().any(|c| *c == commit));
+            let error = (!reachable).then(|| {
+                format!(
+                    "its pin names {}, which no branch reaches: push the branch that has it",
+                    commit.short()
+                )
+            });
+            let images = pin
+                .images
+                .iter()
+                .map(|(k, v)| (k.clone(), v.value.clone()))
+                .collect();
+            return Some(Ask {
+                commit,
+                request,
+                pinned: true,
+                images,
+                error,
+            });
+        }
+        let broken: Vec<&Finding> = control
+            .policy
+            .findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error && f.path() == Some(pin_path.as_str()))
+            .collect();
+        if !broken.is_empty() {
+            let error = Some(format!(
+                "its pin has an error: {}",
+                first_error(broken.into_iter())
+            ));
+            return Some(Ask {
+                commit: control.commit.clone(),
+                request: control.commit.clone(),
+                pinned: true,
+                images: BTreeMap::new(),
+                error,
+            });
+        }
+        let tip = tip.filter(|_| ring.auto_deploy)?;
+        Some(Ask {
+            commit: tip.clone(),
+            request: tip.clone(),
+            pinned: false,
+            images: BTreeMap::new(),
+            error: None,
+        })
+    }
+
+    /// Keeps a commit by a ref of ours, so that neither `gc` nor an outage takes it away.
+    pub fn keep(&self, name: &str, commit: &CommitId) -> Result<(), GitError> {
+        match &self.keep {
+            Some(keep) => keep.keep(&self.repo, name, commit),
+            None => Ok(()),
+        }
+    }
+
+    /// The newest commit that changed a tenant's files.
+    pub fn request_of(&self, tip: &CommitId, slug: &str) -> CommitId {
+        let paths = [
+            format!("desired/tenants/{slug}.yaml"),
+            format!("desired/secrets/{slug}"),
+            format!("desired/spirits/tenants/{slug}.md"),
+            format!("desired/spirits/tenants/{slug}"),
+        ];
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.repo
+            .last_change(tip, &paths)
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| tip.clone())
+    }
+}
+
+/// A pin with an error holds its own ring only; every other error in policy or decisions holds the commit.
+fn has_policy_errors(read: &PolicyRead) -> bool {
+    read.policy.is_none()
+        || read
+            .findings
+            .iter()
+            .any(|f| f.severity == Severity::Error && !is_pin(f))
+}
+
+fn is_pin(finding: &Finding) -> bool {
+    finding.path().is_some_and(|p| p.starts_with("rings/pins/"))
+}
+
+/// The branch that a ring's tenant files come from.
+pub fn branch_of<'a>(ring: &'a Ring, control_branch: &'a str) -> &'a str {
+    ring.branch.as_ref().map_or(control_branch, |b| &b.value)
+}
+
+/// The first error in a sentence, with its place.
+pub fn first_error<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
+    let mut errors = findings.filter(|f| f.severity == Severity::Error);
+    let Some(first) = errors.next() else {
+        return "no finding".to_owned();
+    };
+    let more = errors.count();
+    let at = first.at.as_ref().map(|at| format!("{at}: ")).unwrap_or_default();
+    let rest = if more > 0 {
+        format!(" (and {more} more; `ringfence check` shows all)")
+    } else {
+        String::new()
+    };
+    format!("{at}{}{rest}", first.message)
+}

@@ -1,0 +1,336 @@
+//! What git says becomes a decision: policy, candidates and tenant files of each ring, with the images they need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::books::{Control, branch_of};
+use super::wanted::base_of;
+use super::{Controller, ControllerError, Request};
+use crate::decide::facts::Facts;
+use crate::decide::{Candidate, Decision, RingInput, TenantAt, World, decide};
+use crate::diagnostic::Severity;
+use crate::digest::Digest;
+use crate::fleet::names::{CommitId, RingName, Slug};
+use crate::fleet::{Policy, check};
+
+/// Git's part of a pass.
+pub(super) struct Gathered {
+    pub(super) policy: Policy,
+    pub(super) policy_digest: Digest,
+    pub(super) decision: Decision,
+    pub(super) control: CommitId,
+    pub(super) conditions: Vec<String>,
+}
+
+impl Controller {
+    /// Reads git and decides.
+    pub(super) async fn gather(
+        &mut self,
+        facts: &Facts,
+        request: &Request,
+        now: Timestamp,
+        act: bool,
+    ) -> Result<Gathered, ControllerError> {
+        self.parts.books.begin_pass();
+        self.images.begin_pass();
+        let (control, branches) = tokio::task::block_in_place(|| {
+            let branches = self.parts.books.branches()?;
+            let control = self
+                .parts
+                .books
+                .control(&branches, facts.accepted.as_ref(), request.person)?;
+            Ok::<_, ControllerError>((control, branches))
+        })?;
+        let Some(policy) = control.policy.policy.clone() else {
+            return Err(ControllerError::Policy {
+                commit: control.commit.short().to_owned(),
+                first: super::books::first_error(control.policy.findings.iter()),
+            });
+        };
+        if policy.settings.instance != self.parts.instance {
+            return Err(ControllerError::Instance {
+                now: policy.settings.instance.to_string(),
+                was: self.parts.instance.to_string(),
+            });
+        }
+        if control.newly_accepted && act {
+            self.accept(&control, facts, now)?;
+        }
+        self.rollback = policy
+            .rings
+            .0
+            .iter()
+            .map(|r| (r.name.clone(), r.rollback_on_failure))
+            .collect();
+        let mut rings = BTreeMap::new();
+        for ring in &policy.rings.0 {
+            let mut input = self.ring_input(ring, &control, &branches, facts, &policy);
+            if input.unknown_target.is_none() {
+                input.candidate = self.candidate(ring, &control, &policy, &input, facts, act).await;
+            }
+            rings.insert(ring.name.clone(), input);
+        }
+        let prune: BTreeSet<RingName> = if request.prune {
+            policy
+                .rings
+                .0
+                .iter()
+                .map(|r| r.name.clone())
+                .filter(|r| !request.is_scoped() || request.rings.contains(r))
+                .collect()
+        } else {
+            BTreeSet::new()
+        };
+        let world = World {
+            policy: &policy,
+            rings: &rings,
+            facts,
+            prune: &prune,
+        };
+        let targets = decide(&world);
+        tokio::task::block_in_place(|| self.misfits(&policy, facts, &targets, &mut rings));
+        let world = World {
+            policy: &policy,
+            rings: &rings,
+            facts,
+            prune: &prune,
+        };
+        let mut decision = decide(&world);
+        heal_only(&mut decision, request, facts);
+        Ok(Gathered {
+            policy_digest: Digest::of("policy", &format!("{:?}{:?}", policy.settings, policy.rings)),
+            policy,
+            decision,
+            control: control.commit,
+            conditions: control.conditions,
+        })
+    }
+
+    fn accept(&mut self, control: &Control, facts: &Facts, now: Timestamp) -> Result<(), ControllerError> {
+        self.parts.books.keep("control", &control.commit)?;
+        self.parts.store.accept(&control.commit, now)?;
+        if facts.accepted.is_none() {
+            let text = format!(
+                "control branch `{}` is accepted as it is at {}: judging starts here",
+                self.parts.books.control_branch(),
+                control.commit.short()
+            );
+            self.parts.progress.tell(crate::apply::Progress::Note { text });
+        }
+        Ok(())
+    }
+
+    fn ring_input(
+        &mut self,
+        ring: &crate::fleet::rings::Ring,
+        control: &Control,
+        branches: &BTreeMap<String, CommitId>,
+        facts: &Facts,
+        policy: &Policy,
+    ) -> RingInput {
+        let books = &mut self.parts.books;
+        let branch = branch_of(ring, books.control_branch()).to_owned();
+        // A ring's branch that is also the control branch obeys the control branch's rule.
+        let tip = if branch == books.control_branch() {
+            Some(control.commit.clone())
+        } else {
+            branches.get(&branch).cloned()
+        };
+        let mut input = RingInput {
+            unknown_target: policy.settings.target(&ring.deployment_target.value).err(),
+            branch,
+            tip: tip.clone(),
+            ..RingInput::default()
+        };
+        let Some(tip) = tip else { return input };
+        let read = match tokio::task::block_in_place(|| books.tenants(&tip)) {
+            Ok(read) => read,
+            Err(error) => {
+                input
+                    .tenant_errors
+                    .push(format!("branch `{}` cannot be read: {error}", input.branch));
+                return input;
+            }
+        };
+        for (name, files) in &read.tenants {
+            let runs_here = name
+                .parse::<Slug>()
+                .ok()
+                .and_then(|s| facts.tenants.get(&s))
+                .is_some_and(|f| f.ring == ring.name);
+            let mine = match &files.ring {
+                Some(named) => *named == ring.name,
+                None => runs_here,
+            };
+            if let Some(named) = files
+                .ring
+                .as_ref()
+                .filter(|r| runs_here && policy.rings.get(r.as_str()).is_none())
+            {
+                input.tenant_errors.push(format!(
+                    "tenant {name}: its file names ring `{named}`, which is declared nowhere: it is kept"
+                ));
+            }
+            if !mine {
+                continue;
+            }
+            let last = name
+                .parse::<Slug>()
+                .ok()
+                .and_then(|s| facts.tenants.get(&s))
+                .and_then(|f| f.good.as_ref());
+            let request = if last.is_some_and(|(_, f)| f.id == files.files) {
+                tip.clone()
+            } else {
+                tokio::task::block_in_place(|| books.request_of(&tip, name))
+            };
+            input.tenants.insert(
+                name.clone(),
+                TenantAt {
+                    files: Arc::new(files.clone()),
+                    commit: tip.clone(),
+                    request,
+                    misfit: Vec::new(),
+                },
+            );
+        }
+        let prefix = "desired/tenants/";
+        for finding in read.findings.iter().filter(|f| f.severity == Severity::Error) {
+            let name = finding
+                .path()
+                .and_then(|p| p.strip_prefix(prefix))
+                .and_then(|p| p.strip_suffix(".yaml"))
+                .unwrap_or_default();
+            if input.tenants.contains_key(name) || name.is_empty() {
+                let at = finding.at.as_ref().map(|a| format!("{a}: ")).unwrap_or_default();
+                input.tenant_errors.push(format!("{at}{}", finding.message));
+            }
+        }
+        input
+    }
+
+    async fn candidate(
+        &mut self,
+        ring: &crate::fleet::rings::Ring,
+        control: &Control,
+        policy: &Policy,
+        input: &RingInput,
+        facts: &Facts,
+        act: bool,
+    ) -> Option<Candidate> {
+        let books = &mut self.parts.books;
+        let ask = tokio::task::block_in_place(|| books.ask(ring, control, policy, input.tip.as_ref()))?;
+        let mut candidate = Candidate {
+            commit: ask.commit.clone(),
+            request: ask.request,
+            pinned: ask.pinned,
+            release: Err(String::new()),
+        };
+        if let Some(error) = ask.error {
+            candidate.release = Err(error);
+            return Some(candidate);
+        }
+        let base = match tokio::task::block_in_place(|| books.base(&ask.commit)) {
+            Err(error) => {
+                candidate.release = Err(format!("commit {} cannot be read: {error}", ask.commit.short()));
+                return Some(candidate);
+            }
+            Ok(base) if base.findings.has_errors() => {
+                candidate.release = Err(format!(
+                    "commit {} has errors: {}",
+                    ask.commit.short(),
+                    super::books::first_error(base.findings.iter())
+                ));
+                return Some(candidate);
+            }
+            Ok(base) => base,
+        };
+        candidate.release = self
+            .images
+            .release(
+                &self.parts.engine,
+                facts,
+                &base.base,
+                &ask.commit,
+                &ask.images,
+                !act,
+            )
+            .await;
+        Some(candidate)
+    }
+
+    /// Which tenant files do not fit the release that they would run with. A release that lacks what the tenants of the
+    /// ring name is none for this ring: they keep what they run.
+    fn misfits(
+        &mut self,
+        policy: &Policy,
+        facts: &Facts,
+        targets: &Decision,
+        rings: &mut BTreeMap<RingName, RingInput>,
+    ) {
+        for (name, input) in rings.iter_mut() {
+            let release = targets
+                .ring(name)
+                .and_then(|r| r.target)
+                .and_then(|id| targets.releases.get(&id));
+            let Some(release) = release else { continue };
+            let Ok(base) = base_of(&mut self.parts.books, release) else {
+                continue;
+            };
+            let running = facts.rings.get(name).and_then(|r| r.running);
+            let mut lacking = Vec::new();
+            for (slug, at) in input
+                .tenants
+                .iter_mut()
+                .filter(|(_, at)| at.files.tenant.is_some())
+            {
+                let findings = check::tenant_fits(policy, &base.base, &at.files);
+                at.misfit = findings
+                    .iter()
+                    .filter(|f| f.severity == Severity::Error)
+                    .map(|f| f.message.clone())
+                    .collect();
+                let runs = facts
+                    .tenants
+                    .iter()
+                    .any(|(s, f)| s.as_str() == slug && f.ring == *name && f.good.is_some());
+                if runs && !at.misfit.is_empty() {
+                    lacking.push(format!("tenant {slug}: {}", at.misfit.join("; ")));
+                }
+            }
+            if running.is_some_and(|r| r != release.id) && !lacking.is_empty() {
+                let reason = format!(
+                    "{} does not fit what ring {name} runs: {}",
+                    release.id,
+                    lacking.join("; ")
+                );
+                for at in input.tenants.values_mut() {
+                    at.misfit.clear();
+                }
+                if let Some(candidate) = &mut input.candidate {
+                    candidate.release = Err(reason);
+                }
+            }
+        }
+    }
+}
+
+/// `apply TENANT` heals a tenant to what it last ran; it moves nothing.
+fn heal_only(decision: &mut Decision, request: &Request, facts: &Facts) {
+    for slug in &request.tenants {
+        let Some(tenant) = decision
+            .tenants
+            .get_mut(slug)
+            .filter(|t| !request.rings.contains(&t.ring))
+        else {
+            continue;
+        };
+        if let Some((release, files)) = facts.tenants.get(slug).and_then(|f| f.good.clone()) {
+            tenant.release = Some(release);
+            tenant.files = Some(files);
+            tenant.moves = false;
+        }
+    }
+}

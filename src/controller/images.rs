@@ -1,0 +1,249 @@
+//! Image sets: each image of a content is resolved once, and what it was resolved to is part of the release.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use super::run::Wake;
+use crate::decide::facts::Facts;
+use crate::engine::{Engine, EngineError};
+use crate::fleet::Base;
+use crate::fleet::compose::service::PullPolicy;
+use crate::fleet::names::{CommitId, ContentId};
+use crate::fleet::release::Release;
+use crate::render::repository;
+
+/// How long a failed resolution is kept before it is tried again.
+const RETRY: SignedDuration = SignedDuration::from_secs(30);
+/// A pass waits so long for an answer that is as good as there.
+const MOMENT: Duration = Duration::from_millis(500);
+/// A verb that only looks waits longer: no later pass would bring the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a ring says meanwhile.
+const ASKING: &str = "its images are being asked for";
+
+/// What came of asking for a content's images; none: still asking.
+type Answer = Option<(Result<BTreeMap<String, String>, String>, Timestamp)>;
+
+/// Resolves contents to releases and remembers what could not be resolved.
+pub struct Images {
+    answers: Arc<Mutex<HashMap<ContentId, Answer>>>,
+    /// Contents that this pass asked for: the others are forgotten.
+    asked: HashSet<ContentId>,
+    /// The images that are kept, as they were last seen to be tagged; none: not looked at yet.
+    kept: Option<BTreeSet<String>>,
+    wake: mpsc::UnboundedSender<Wake>,
+}
+
+impl Images {
+    /// Nothing resolved yet; an answer wakes the loop.
+    pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
+        Self {
+            answers: Arc::default(),
+            asked: HashSet::new(),
+            kept: None,
+            wake,
+        }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<ContentId, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pass begins: what the one before did not ask for is forgotten.
+    pub fn begin_pass(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        self.answers().retain(|content, _| asked.contains(content));
+    }
+
+    /// The release of a content. A pin's own images win, then what the ledger knows of this content, then engine and
+    /// registry are asked, beside the loop: a slow registry holds nobody up. `patient` waits for their answer.
+    pub async fn release(
+        &mut self,
+        engine: &Engine,
+        facts: &Facts,
+        base: &Base,
+        commit: &CommitId,
+        pinned: &BTreeMap<String, String>,
+        patient: bool,
+    ) -> Result<Release, String> {
+        if !pinned.is_empty() {
+            return Ok(Release::new(base.content, commit.clone(), pinned.clone()));
+        }
+        if let Some(known) = facts.releases.values().find(|r| r.content == base.content) {
+            return Ok(known.clone());
+        }
+        self.asked.insert(base.content);
+        let known = self.answers().get(&base.content).cloned();
+        let now = Timestamp::now();
+        let images = match known {
+            Some(None) => return Err(ASKING.to_owned()),
+            Some(Some((Ok(images), _))) => images,
+            Some(Some((Err(reason), at))) if now.duration_since(at) < RETRY => return Err(reason),
+            _ => match self.ask(engine, base, patient).await {
+                Some(answer) => answer?,
+                None => return Err(ASKING.to_owned()),
+            },
+        };
+        Ok(Release::new(base.content, commit.clone(), images))
+    }
+
+    /// Asks in a task of its own, and waits a moment for it: engines answer at once about images that they have.
+    async fn ask(
+        &self,
+        engine: &Engine,
+        base: &Base,
+        patient: bool,
+    ) -> Option<Result<BTreeMap<String, String>, String>> {
+        self.answers().insert(base.content, None);
+        let wanted: Vec<(String, String, PullPolicy)> = base
+            .services
+            .declared()
+            .values()
+            .map(|d| (d.name.clone(), d.image.value.clone(), d.pull))
+            .collect();
+        let (content, engine) = (base.content, engine.clone());
+        let (answers, wake) = (Arc::clone(&self.answers), self.wake.clone());
+        let task = tokio::spawn(async move {
+            let answer = resolve(&engine, &wanted).await;
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(entry) = answers.get_mut(&content) {
+                *entry = Some((answer.clone(), Timestamp::now()));
+            }
+            let _ = wake.send(Wake::Again);
+            answer
+        });
+        let moment = if patient { PATIENCE } else { MOMENT };
+        tokio::time::timeout(moment, task).await.ok()?.ok()
+    }
+
+    /// Whether something is being asked for.
+    pub fn is_asking(&self) -> bool {
+        self.answers().values().any(Option::is_none)
+    }
+
+    /// Keeps by a tag of ours every image of a release that runs somewhere or could be gone back to, and lets go of the
+    /// others. Asks the engine only when what is needed has changed.
+    pub async fn keep(&mut self, engine: &Engine, facts: &Facts) -> Result<(), EngineError> {
+        let needed: BTreeSet<String> = in_use(facts)
+            .into_iter()
+            .flat_map(|r| r.images.iter())
+            .map(|(n, i)| reference(n, i))
+            .collect();
+        if self.kept.as_ref() == Some(&needed) {
+            return Ok(());
+        }
+        let repo = format!("ringfence-kept/{}", engine.instance());
+        let mut stale: BTreeSet<String> = engine.tags(&repo).await?.into_iter().collect();
+        let mut all_there = true;
+        for reference in &needed {
+            // One that was not pulled yet is tagged once it is there.
+            let Some(image) = engine.image(reference).await? else {
+                all_there = false;
+                continue;
+            };
+            let tag = image
+                .id
+                .trim_start_matches("sha256:")
+                .chars()
+                .take(16)
+                .collect::<String>();
+            if !stale.remove(&tag) {
+                engine.tag(&image.id, &repo, &tag).await?;
+            }
+        }
+        for tag in stale {
+            engine.untag(&repo, &tag).await?;
+        }
+        self.kept = all_there.then_some(needed);
+        Ok(())
+    }
+
+    /// When a failed resolution is tried again.
+    pub fn retry_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let answers = self.answers();
+        let failed = answers.values().flatten().filter(|(answer, _)| answer.is_err());
+        failed
+            .filter_map(|(_, at)| at.checked_add(RETRY).ok())
+            .filter(|at| *at > now)
+            .min()
+    }
+
+    /// Asks again at once (a person wants it).
+    pub fn forget(&mut self) {
+        self.answers().retain(|_, answer| answer.is_none());
+    }
+}
+
+/// The releases that run, ran before, or are on their way, in any ring or tenant.
+fn in_use(facts: &Facts) -> Vec<&Release> {
+    let of_rings = facts
+        .rings
+        .values()
+        .flat_map(|r| [r.running, r.previous, r.moving.as_ref().map(|m| m.to)])
+        .flatten();
+    let of_tenants = facts
+        .tenants
+        .values()
+        .flat_map(|t| [t.good.as_ref(), t.asked.as_ref()])
+        .flatten()
+        .map(|(r, _)| *r);
+    let ids: BTreeSet<_> = of_rings.chain(of_tenants).collect();
+    ids.iter().filter_map(|id| facts.releases.get(id)).collect()
+}
+
+/// What the engine knows a resolved image by.
+fn reference(name: &str, resolved: &str) -> String {
+    match resolved.split_once(':') {
+        Some(("id", id)) => id.to_owned(),
+        Some(("digest", digest)) => format!("{}@{digest}", repository(name)),
+        _ => resolved.to_owned(),
+    }
+}
+
+async fn resolve(
+    engine: &Engine,
+    wanted: &[(String, String, PullPolicy)],
+) -> Result<BTreeMap<String, String>, String> {
+    let mut images = BTreeMap::new();
+    for (service, name, pull) in wanted {
+        if images.contains_key(name) {
+            continue;
+        }
+        let resolved = one(engine, name, *pull)
+            .await
+            .map_err(|e| format!("image `{name}` of service `{service}` cannot be had: {e}"))?;
+        images.insert(name.clone(), resolved);
+    }
+    Ok(images)
+}
+
+async fn one(engine: &Engine, name: &str, pull: PullPolicy) -> Result<String, EngineError> {
+    if pull != PullPolicy::Always
+        && let Some(image) = engine.image(name).await?
+    {
+        let digest = image.repo_digests.iter().find_map(|d| {
+            d.split_once('@')
+                .filter(|(repo, _)| same_repository(repo, name))
+                .map(|(_, digest)| digest)
+        });
+        return Ok(match digest {
+            Some(digest) => format!("digest:{digest}"),
+            None => format!("id:{}", image.id),
+        });
+    }
+    if pull == PullPolicy::Never {
+        return Err(EngineError::ImageMissing {
+            what: format!("use image {name}"),
+            message: "`pull_policy: never`, and the engine does not have it".to_owned(),
+        });
+    }
+    Ok(format!("digest:{}", engine.registry_digest(name).await?))
+}
+
+fn same_repository(repo: &str, name: &str) -> bool {
+    repo == repository(name)
+}

@@ -1,0 +1,326 @@
+//! The loop: what wakes it, a pass, and the time of the next one.
+//!
+//! Level-triggered: a pass looks at the world and computes what is missing; what woke it never changes the outcome.
+
+pub mod backoff;
+pub mod books;
+pub mod files;
+mod gather;
+pub mod holder;
+pub mod images;
+mod pass;
+mod prepare;
+pub mod probes;
+mod record;
+mod report;
+pub mod run;
+pub mod socket;
+pub mod status;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::apply::{Applier, Outcome, ProgressSink};
+use crate::decide::Decision;
+use crate::engine::{Engine, EngineError};
+use crate::fleet::names::{Instance, RingName, ServiceKey, Slug, SpecHash};
+use crate::git::GitError;
+use crate::plan::Plan;
+use crate::plan::seen::{Details, Observation, State};
+use crate::render::object::{ContainerSpec, Objects};
+use crate::store::{Store, StoreError};
+use backoff::Backoff;
+use books::Books;
+use files::{Files, FilesError, Live};
+use holder::{Holder, HolderError};
+use images::Images;
+use probes::Probes;
+use status::Status;
+
+/// So many inspections are made again at a look that nothing woke.
+const RENEWED_AT_ONCE: usize = 5;
+
+/// What ends a pass, or the whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// git.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The ledger.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Files of ours.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The instance is another's.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    /// The policy has errors, and none was accepted before.
+    #[error("the policy at {commit} has errors: {first}")]
+    Policy {
+        /// The commit.
+        commit: String,
+        /// The first error.
+        first: String,
+    },
+    /// The instance was changed in the policy.
+    #[error(
+        "the policy calls this fleet's instance `{now}`, and this ringfence keeps `{was}`: stop it, remove what `{was}` owns, and start it again"
+    )]
+    Instance {
+        /// In the policy.
+        now: String,
+        /// Kept here.
+        was: String,
+    },
+    /// The socket.
+    #[error("cannot serve on {path}: {source}")]
+    Socket {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ControllerError {
+    /// Whether waiting can help; otherwise the loop ends with it.
+    pub fn passes_by(&self) -> bool {
+        !matches!(
+            self,
+            Self::Holder(HolderError::Other { .. }) | Self::Socket { .. }
+        )
+    }
+}
+
+/// What a person asks of a pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Rings to act on; with `tenants` empty too: all.
+    pub rings: BTreeSet<RingName>,
+    /// Tenants to heal.
+    pub tenants: BTreeSet<Slug>,
+    /// A failed release may be tried again.
+    pub again: bool,
+    /// Images are resolved again.
+    pub resolve: bool,
+    /// Any number of removals is allowed.
+    pub prune: bool,
+    /// A person stands behind it (a rewritten control branch is accepted).
+    pub person: bool,
+}
+
+impl Request {
+    /// Whether it names some and not all.
+    pub fn is_scoped(&self) -> bool {
+        !self.rings.is_empty() || !self.tenants.is_empty()
+    }
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The repository.
+    pub books: Books,
+    /// The engine.
+    pub engine: Engine,
+    /// The ledger.
+    pub store: Arc<Store>,
+    /// Files that containers see.
+    pub files: Files,
+    /// Who we are.
+    pub holder: Holder,
+    /// The instance.
+    pub instance: Instance,
+    /// Where progress goes.
+    pub progress: ProgressSink,
+    /// Whether this is the daemon (`run`), or one `apply`.
+    pub daemon: bool,
+}
+
+/// A container's inspection, with the state that it was made in.
+struct Inspected {
+    state: State,
+    details: Details,
+}
+
+/// The controller: the world as last seen, and what is under way.
+pub struct Controller {
+    parts: Parts,
+    applier: Applier,
+    images: Images,
+    backoff: Backoff,
+    probes: Probes,
+    busy: BTreeSet<ServiceKey>,
+    inspected: HashMap<String, Inspected>,
+    gave_up: BTreeMap<String, Timestamp>,
+    specs: BTreeMap<SpecHash, ContainerSpec>,
+    live: Live,
+    /// Failures that there is nothing to go back from: container ids, told once.
+    told: BTreeSet<String>,
+    /// Services whose repair was told.
+    drift: record::Drift,
+    /// Whether this pass wrote something down that changes the next one.
+    changed: bool,
+    /// What the last pass was asked for: what is waited for.
+    scope: Request,
+    /// What the last pass acted on: a daemon's acts on everything, whoever asks.
+    acting: Request,
+    /// Networks that cannot be made now.
+    stuck_networks: BTreeSet<String>,
+    /// Ends that were counted: container → the start that it ended after.
+    ends: BTreeMap<String, Timestamp>,
+    /// Since when the engine has been watched without a gap: what happened before says nothing about a release.
+    watched_since: Timestamp,
+    /// Where the round of renewed inspections stands.
+    renewed: String,
+    /// Specs that the engine refused to make or start, with its words.
+    refused: BTreeMap<ServiceKey, (SpecHash, String)>,
+    /// Our networks that are there.
+    networks: BTreeSet<String>,
+    /// Whether each ring goes back by itself.
+    rollback: record::Rollbacks,
+    rendered: wanted::Cache,
+    pass: u64,
+    /// The last pass, for `status` and for deciding whether all is settled.
+    last: Last,
+    status: tokio::sync::watch::Sender<Arc<Status>>,
+    wake: mpsc::UnboundedSender<run::Wake>,
+}
+
+/// What the last pass saw and wanted.
+#[derive(Default)]
+struct Last {
+    decision: Decision,
+    wanted: Objects,
+    seen: Observation,
+    plan: Plan,
+    conditions: Vec<String>,
+    control: Option<String>,
+    fleet: String,
+    /// What stopped the pass, if anything did.
+    error: Option<String>,
+    look_at: Option<Timestamp>,
+}
+
+impl Controller {
+    /// Puts the parts together. `wake` is where finished services and probes report.
+    pub fn new(parts: Parts, wake: mpsc::UnboundedSender<run::Wake>) -> Self {
+        // More engine calls at once only make each wait longer (peers.md): at least 4, so that network waits overlap.
+        let at_once = std::thread::available_parallelism().map_or(4, |n| n.get().max(4));
+        let applier = Applier::new(
+            parts.engine.clone(),
+            Arc::clone(&parts.store),
+            at_once,
+            parts.progress.clone(),
+        );
+        let live = parts.files.read_live();
+        let (status, _) = tokio::sync::watch::channel(Arc::new(Status::default()));
+        Self {
+            applier,
+            images: Images::new(wake.clone()),
+            backoff: Backoff::default(),
+            probes: Probes::new(wake.clone()),
+            busy: BTreeSet::new(),
+            inspected: HashMap::new(),
+            gave_up: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            live,
+            told: BTreeSet::new(),
+            drift: BTreeSet::new(),
+            changed: false,
+            scope: Request::default(),
+            acting: Request::default(),
+            stuck_networks: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            watched_since: Timestamp::now(),
+            renewed: String::new(),
+            refused: BTreeMap::new(),
+            networks: BTreeSet::new(),
+            rollback: BTreeMap::new(),
+            rendered: wanted::Cache::default(),
+            pass: 0,
+            last: Last::default(),
+            status,
+            wake,
+            parts,
+        }
+    }
+
+    /// The status after each pass.
+    pub fn status(&self) -> tokio::sync::watch::Receiver<Arc<Status>> {
+        self.status.subscribe()
+    }
+
+    /// A service's calls ended.
+    pub fn service_ended(&mut self, outcome: Outcome, now: Timestamp) {
+        use crate::apply::{ApplyError, Ended};
+        use crate::plan::replace::Wait;
+        self.busy.remove(&outcome.key);
+        self.gave_up.extend(outcome.gave_up);
+        for id in &outcome.touched {
+            self.inspected.remove(id);
+        }
+        match outcome.ended {
+            Ended::Done => self.backoff.worked(&outcome.key),
+            Ended::Waits(wait) => {
+                if let Wait::Drain { id, .. } = wait {
+                    self.gave_up.entry(id).or_insert(now);
+                }
+            }
+            // The outcome of a lost reply is found by looking again at once.
+            Ended::Failed(ApplyError::Engine(EngineError::Lost { .. }))
+                if self.backoff.of(&outcome.key).is_none() =>
+            {
+                self.backoff
+                    .failed(&outcome.key, "the engine's reply was lost".to_owned(), now);
+            }
+            Ended::Failed(error @ ApplyError::Engine(EngineError::NameTaken { .. })) => {
+                self.backoff.name_taken(&outcome.key, error.to_string(), now);
+            }
+            Ended::Failed(error) => {
+                if let (ApplyError::Engine(engine), Some(spec)) = (&error, outcome.wanted)
+                    && !engine.says_nothing_about_the_release()
+                {
+                    self.refused
+                        .insert(outcome.key.clone(), (spec, error.to_string()));
+                }
+                self.backoff.failed(&outcome.key, error.to_string(), now);
+            }
+        }
+    }
+
+    /// The stream of events broke: inspections may be out of date, and ends may have come from outside.
+    pub fn missed_events(&mut self, now: Timestamp) {
+        self.inspected.clear();
+        self.watched_since = now;
+    }
+
+    /// A few inspections are made again at each look that nothing woke: what no event told is found in turn.
+    pub fn renew_some(&mut self) {
+        let mut ids: Vec<String> = self
+            .inspected
+            .keys()
+            .filter(|id| **id > self.renewed)
+            .cloned()
+            .collect();
+        ids.sort();
+        ids.truncate(RENEWED_AT_ONCE);
+        self.renewed = ids.last().cloned().unwrap_or_default();
+        for id in ids {
+            self.inspected.remove(&id);
+        }
+    }
+
+    /// An event says that what was known of a container by inspection is out of date.
+    pub fn container_changed(&mut self, id: &str) {
+        self.inspected.remove(id);
+    }
+}

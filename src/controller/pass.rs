@@ -1,0 +1,459 @@
+//! One pass: observe, decide, render, plan, start what can be started. It never waits for health or time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+
+use super::gather::Gathered;
+use super::wanted::{Asked, Wanted, in_scope};
+use super::{Controller, ControllerError, Inspected, Last, Request, run};
+use crate::apply::Outcome;
+use crate::decide::facts::Facts;
+use crate::decide::{Decision, Task};
+use crate::engine::EngineError;
+use crate::fleet::names::{Owner, ServiceKey, SpecHash};
+use crate::plan::replace::{Health, Next};
+use crate::plan::seen::{Observation, SeenContainer, State};
+use crate::plan::{Action, Input, Plan, plan};
+
+/// So often the world is looked at, though nothing woke us.
+pub const RESYNC: SignedDuration = SignedDuration::from_secs(60);
+/// The same while something is under way: an event that was missed must not hold a rollout up.
+const WHILE_OPEN: SignedDuration = SignedDuration::from_secs(2);
+/// A container that ran for less than this ended too soon to be simply started again.
+const SHORT_LIFE: SignedDuration = SignedDuration::from_secs(10);
+/// So many steps stay in the ledger for a look; so often the older ones go.
+const STEPS_KEPT: u32 = 20_000;
+const TIDY_EVERY: u64 = 500;
+/// So many reads of the engine at once.
+const READS_AT_ONCE: usize = 8;
+
+impl Controller {
+    /// A pass. An error is remembered for `status`; the next pass tries again.
+    pub async fn pass(&mut self, request: &Request) -> Result<(), ControllerError> {
+        self.pass += 1;
+        self.changed = false;
+        self.scope = request.clone();
+        self.acting = request.clone();
+        if self.parts.daemon {
+            self.acting.rings.clear();
+            self.acting.tenants.clear();
+        }
+        if request.resolve {
+            self.images.forget();
+        }
+        let result = self.try_pass(request).await;
+        if self.pass % TIDY_EVERY == 1 {
+            self.parts.store.forget_old_steps(STEPS_KEPT)?;
+        }
+        self.last.error = result.as_ref().err().map(ToString::to_string);
+        self.publish();
+        result
+    }
+
+    /// Lets a work tree stand for the branches.
+    pub fn preview(&mut self, tree: crate::fleet::tree::Tree) {
+        self.parts.books.preview(tree);
+    }
+
+    /// A look: what a pass would do, without doing or writing any of it.
+    pub async fn look(&mut self, request: &Request) -> Result<Look, ControllerError> {
+        let now = Timestamp::now();
+        // It says how things stand, whoever watched: nothing follows from it.
+        self.watched_since = Timestamp::MIN;
+        let facts = self.parts.store.facts()?;
+        let gathered = self.gather(&facts, request, now, false).await?;
+        let wanted = self.render(&gathered);
+        let (seen, unread) = self.observe(false).await?;
+        self.probes.ask_once(&wanted.objects, &seen).await;
+        let mut plan = self.plan(&wanted, &seen, &facts, now)?;
+        let mut gathered = gathered;
+        gathered.conditions.extend(unread);
+        hold_removals(&mut plan, &mut gathered, request);
+        scope_plan(&mut plan, request, &gathered.decision);
+        self.note_last(gathered, &wanted, seen, plan);
+        self.publish();
+        let known = self.parts.store.known()?;
+        let probed = self.probes.answers();
+        let input = self.input(&wanted, &self.last.seen, &facts, &known, &probed, now);
+        let shown = |diffs| self.last.plan.show(&input, diffs);
+        Ok(Look {
+            texts: [shown(false), shown(true)],
+            decision: self.last.decision.clone(),
+            plan: self.last.plan.clone(),
+            conditions: self.last.conditions.clone(),
+            status: self.status.borrow().as_ref().clone(),
+        })
+    }
+
+    fn render(&mut self, gathered: &Gathered) -> Wanted {
+        let asked = Asked {
+            policy: &gathered.policy,
+            policy_digest: gathered.policy_digest,
+            decision: &gathered.decision,
+        };
+        let books = &mut self.parts.books;
+        tokio::task::block_in_place(|| self.rendered.render(books, &asked))
+    }
+
+    fn note_last(&mut self, gathered: Gathered, wanted: &Wanted, seen: Observation, plan: Plan) {
+        let mut decision = gathered.decision;
+        let mut conditions = gathered.conditions;
+        for (owner, reasons) in &wanted.conditions {
+            match owner {
+                Owner::Tenant(slug) => {
+                    if let Some(tenant) = decision.tenants.get_mut(slug) {
+                        tenant.conditions.extend(reasons.iter().cloned());
+                    }
+                }
+                _ => conditions.extend(reasons.iter().cloned()),
+            }
+        }
+        self.last = Last {
+            decision,
+            conditions,
+            control: Some(gathered.control.to_string()),
+            fleet: gathered.policy.settings.fleet,
+            look_at: plan.services.iter().filter_map(|s| s.look_at).min(),
+            wanted: wanted.objects.clone(),
+            seen,
+            plan,
+            error: None,
+        };
+    }
+
+    async fn try_pass(&mut self, request: &Request) -> Result<(), ControllerError> {
+        let now = Timestamp::now();
+        let acting = self.acting.clone();
+        let facts = self.parts.store.facts()?;
+        let mut gathered = self.gather(&facts, request, now, true).await?;
+        if request.again && self.again(&gathered.decision, request, now)? {
+            let facts = self.parts.store.facts()?;
+            gathered = self.gather(&facts, request, now, true).await?;
+        }
+        let wanted = self.render(&gathered);
+        let (seen, unread) = self.observe(true).await?;
+        gathered.conditions.extend(unread);
+        self.remember_asked(&gathered.decision, &wanted, &acting, now)?;
+        let facts = self.parts.store.facts()?;
+        let mut plan = self.plan(&wanted, &seen, &facts, now)?;
+        self.count_ends(&plan, &seen, now);
+        hold_removals(&mut plan, &mut gathered, request);
+        self.record(&plan, &wanted, &seen, &facts, &gathered.decision, now)
+            .await?;
+        let policy = gathered.policy.clone();
+        scope_plan(&mut plan, &acting, &gathered.decision);
+        self.note_last(gathered, &wanted, seen, plan);
+        self.prepare(&wanted, &acting, &policy).await?;
+        self.start_services(now);
+        let facts = self.parts.store.facts()?;
+        if let Err(error) = self.images.keep(&self.parts.engine, &facts).await {
+            self.last
+                .conditions
+                .push(format!("images that may be needed again cannot be kept: {error}"));
+        }
+        Ok(())
+    }
+
+    /// One look at the engine, with the inspections that are missing.
+    async fn observe(&mut self, act: bool) -> Result<(Observation, Vec<String>), ControllerError> {
+        let mut seen = self.parts.engine.observe().await?;
+        if act && !self.parts.holder.still(&self.parts.instance, &seen)? {
+            self.parts
+                .holder
+                .take(&self.parts.engine, &self.parts.instance, false)
+                .await?;
+        }
+        let ids: BTreeSet<&String> = seen.containers.iter().map(|c| &c.id).collect();
+        self.inspected.retain(|id, _| ids.contains(id));
+        self.gave_up.retain(|id, _| ids.contains(id));
+        // A refusal is told under its service and spec, since it has no container.
+        self.told.retain(|id| id.contains(' ') || ids.contains(id));
+        self.ends.retain(|id, _| ids.contains(id));
+        let missing: Vec<(String, crate::plan::seen::State)> = seen
+            .containers
+            .iter()
+            .filter(|c| self.inspected.get(&c.id).is_none_or(|i| i.state != c.state))
+            .map(|c| (c.id.clone(), c.state))
+            .collect();
+        let engine = &self.parts.engine;
+        let inspected: Vec<_> = stream::iter(missing)
+            .map(|(id, state)| async move { (engine.inspect(&id).await, id, state) })
+            .buffer_unordered(READS_AT_ONCE)
+            .collect()
+            .await;
+        let mut unread = Vec::new();
+        for (details, id, state) in inspected {
+            match details {
+                Ok(Some(details)) => {
+                    self.inspected.insert(id, Inspected { state, details });
+                }
+                Ok(None) => {}
+                // One that cannot be read must not keep the others from being healed.
+                Err(error @ EngineError::Unreachable { .. }) => return Err(error.into()),
+                Err(error) => unread.push(error.to_string()),
+            }
+        }
+        let ours = || seen.networks.iter().filter(|n| n.ours).map(|n| &n.name);
+        // A name that two of them have is no name: the engine calls it ambiguous.
+        self.networks = ours()
+            .filter(|name| ours().filter(|n| n == name).count() == 1)
+            .cloned()
+            .collect();
+        for container in &mut seen.containers {
+            container.details = self.inspected.get(&container.id).map(|i| i.details.clone());
+        }
+        Ok((seen, unread))
+    }
+
+    /// The plan of this moment.
+    fn plan(
+        &mut self,
+        wanted: &Wanted,
+        seen: &Observation,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Result<Plan, ControllerError> {
+        self.probes.follow(&wanted.objects, seen);
+        for object in wanted.objects.services.values() {
+            self.specs
+                .entry(object.hash)
+                .or_insert_with(|| object.spec.clone());
+        }
+        let unknown: Vec<_> = seen
+            .containers
+            .iter()
+            .filter_map(|c| c.spec)
+            .filter(|s| !self.specs.contains_key(s))
+            .collect();
+        self.specs.extend(self.parts.store.specs(&unknown)?);
+        let used: BTreeSet<SpecHash> = wanted
+            .objects
+            .services
+            .values()
+            .map(|o| o.hash)
+            .chain(seen.containers.iter().filter_map(|c| c.spec))
+            .collect();
+        self.specs.retain(|hash, _| used.contains(hash));
+        let known = self.parts.store.known()?;
+        let probed = self.probes.answers();
+        Ok(plan(&self.input(wanted, seen, facts, &known, &probed, now)))
+    }
+
+    fn input<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        seen: &'a Observation,
+        facts: &'a Facts,
+        known: &'a BTreeMap<String, Option<SpecHash>>,
+        probed: &'a BTreeMap<String, Health>,
+        now: Timestamp,
+    ) -> Input<'a> {
+        Input {
+            wanted: &wanted.objects,
+            holds: &wanted.holds,
+            erased: &wanted.erased,
+            seen,
+            facts,
+            known,
+            specs: &self.specs,
+            probed,
+            gave_up: &self.gave_up,
+            live: &self.live,
+            watched_since: self.watched_since,
+            now,
+        }
+    }
+
+    /// A container that ended soon after its start, or a job that failed, is started again later each time: the table
+    /// itself would start it at once, for ever.
+    fn count_ends(&mut self, plan: &Plan, seen: &Observation, now: Timestamp) {
+        self.backoff
+            .retain(|key| plan.services.iter().any(|s| s.key == *key));
+        for service in plan.services.iter().filter(|s| !self.busy.contains(&s.key)) {
+            let Some(wanted) = service.aim.wanted else {
+                continue;
+            };
+            for container in seen
+                .containers
+                .iter()
+                .filter(|c| c.spec == Some(wanted) && service.seats.iter().any(|s| s.id == c.id))
+            {
+                let Some((started, reason)) = ended_badly(container, service.aim.job) else {
+                    continue;
+                };
+                if self.ends.insert(container.id.clone(), started) != Some(started) {
+                    self.backoff.failed(&service.key, reason, now);
+                }
+            }
+        }
+    }
+
+    /// Starts the calls of every service that can go on, beside those that are under way.
+    fn start_services(&mut self, now: Timestamp) {
+        let pass = self.pass;
+        let mut ready: Vec<_> = self
+            .last
+            .plan
+            .services
+            .iter()
+            // Without its own network a container would hang on a stranger's of the same name.
+            .filter(|s| {
+                s.object
+                    .as_ref()
+                    .is_none_or(|o| self.networks.contains(&o.home_network))
+            })
+            .filter(|s| s.blocked.is_none())
+            .filter(|s| !self.busy.contains(&s.key) && !self.backoff.holds(&s.key, now))
+            .filter(|s| !s.thaw.is_empty() || matches!(s.next(now), Next::Call(_)))
+            .cloned()
+            .collect();
+        // The same for the further networks of a shared service: one tenant's trouble does not hold it up.
+        for object in ready.iter_mut().filter_map(|s| s.object.as_mut()) {
+            let (home, ours) = (object.home_network.clone(), &self.networks);
+            object.networks.retain(|n, _| *n == home || ours.contains(n));
+        }
+        for service in ready {
+            self.busy.insert(service.key.clone());
+            let (applier, wake) = (self.applier.clone(), self.wake.clone());
+            tokio::spawn(async move {
+                let lost = Outcome::lost(service.key.clone());
+                // A panic ends that one task; the service must not stay busy for ever.
+                let outcome = tokio::spawn(async move { applier.service(pass, service).await }).await;
+                let _ = wake.send(run::Wake::Service(Box::new(outcome.unwrap_or(lost))));
+            });
+        }
+        let unknown: Vec<_> = self
+            .last
+            .plan
+            .services
+            .iter()
+            .filter_map(|s| match &s.waits {
+                Some(crate::plan::replace::Wait::Drain { id, .. }) => Some(id.clone()),
+                _ => None,
+            })
+            .collect();
+        for id in unknown {
+            self.gave_up.entry(id).or_insert(now);
+        }
+    }
+
+    /// When to look again, though nothing wakes us.
+    pub fn next_look(&self, now: Timestamp) -> Timestamp {
+        let drains = self.last.plan.services.iter().filter_map(|s| match &s.waits {
+            Some(crate::plan::replace::Wait::Drain { until, .. }) => Some(*until),
+            _ => None,
+        });
+        let often = if self.last.plan.services.is_empty() {
+            RESYNC
+        } else {
+            WHILE_OPEN
+        };
+        let resync = now.checked_add(often).unwrap_or(now);
+        drains
+            .chain(self.last.look_at)
+            .chain(self.backoff.next(now))
+            .chain(self.images.retry_at(now))
+            .chain([resync])
+            .min()
+            .unwrap_or(resync)
+            .max(now)
+    }
+}
+
+/// When it was started and how it ended, if that was too soon or a failed job.
+fn ended_badly(container: &SeenContainer, job: bool) -> Option<(Timestamp, String)> {
+    let details = container
+        .details
+        .as_ref()
+        .filter(|_| container.state == State::Exited)?;
+    let (started, code) = (details.started_at?, details.exit_code?);
+    let ran = details.finished_at?.duration_since(started);
+    let bad = if job { code != 0 } else { ran < SHORT_LIFE };
+    bad.then(|| {
+        (
+            started,
+            format!("it ended with exit code {code} after {} s", ran.as_secs()),
+        )
+    })
+}
+
+/// What is not asked for goes out of the plan. The fleet's own services belong to the ring that provides them.
+fn scope_plan(plan: &mut Plan, request: &Request, decision: &Decision) {
+    plan.retain(|owner| in_scope(request, decision, owner));
+    if !request.rings.is_empty() {
+        let named = |ring: &Option<String>| {
+            ring.as_ref()
+                .is_some_and(|r| request.rings.iter().any(|n| n.as_str() == r))
+        };
+        plan.services
+            .retain(|s| s.key.owner != Owner::Fleet || named(&s.ring));
+    }
+}
+
+/// What goes at once is bounded: services that a release drops, in each ring, and the data of erased tenants. More
+/// waits for a person.
+fn hold_removals(plan: &mut Plan, gathered: &mut Gathered, request: &Request) {
+    if request.prune {
+        return;
+    }
+    let tenants = &gathered.decision.tenants;
+    let mut held = Vec::new();
+    for ring in &mut gathered.decision.rings {
+        let stays = |owner: &Owner| match owner {
+            Owner::Tenant(slug) => tenants
+                .get(slug)
+                .is_some_and(|t| t.ring == ring.name && t.task == Task::Run),
+            Owner::Ring(name) => *name == ring.name,
+            Owner::Fleet => false,
+        };
+        let going: Vec<ServiceKey> = plan
+            .services
+            .iter()
+            .filter(|s| s.action == Action::Remove && stays(&s.key.owner))
+            .map(|s| s.key.clone())
+            .collect();
+        let all = plan.running.iter().filter(|k| stays(&k.owner)).count();
+        let most = (all / 5).max(1);
+        if going.len() > most {
+            ring.conditions.push(format!(
+                "{} of {all} services would be removed at once, more than {most}: `ringfence apply {} --prune` allows it",
+                going.len(),
+                ring.name
+            ));
+            held.extend(going);
+        }
+    }
+    plan.services.retain(|s| !held.contains(&s.key));
+    let erased: BTreeSet<&Owner> = plan.remove_volumes.iter().map(|v| &v.owner).collect();
+    if erased.len() > (tenants.len() / 5).max(1) {
+        let text = format!(
+            "the data of {} tenants would be erased at once: `ringfence apply --prune` allows it",
+            erased.len()
+        );
+        plan.remove_volumes.clear();
+        gathered.conditions.push(text);
+    }
+}
+
+/// What a look found.
+pub struct Look {
+    texts: [String; 2],
+    /// The decision.
+    pub decision: Decision,
+    /// The plan.
+    pub plan: Plan,
+    /// What a person should know about the whole.
+    pub conditions: Vec<String>,
+    /// The status of this moment.
+    pub status: super::status::Status,
+}
+
+impl Look {
+    /// The plan as text; `diffs` adds unified diffs of what is replaced.
+    pub fn shown(&self, diffs: bool) -> String {
+        let [plain, with_diffs] = &self.texts;
+        if diffs { with_diffs.clone() } else { plain.clone() }
+    }
+}

@@ -1,0 +1,181 @@
+//! Keeps asking the containers that have a probe of ringfence's own, and remembers the answers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::run::Wake;
+use crate::fleet::compose::service::Probe;
+use crate::plan::replace::Health;
+use crate::plan::seen::{Observation, State};
+use crate::render::object::{HealthSource, Objects};
+
+/// While a container gets ready it is asked this often.
+const EAGER: Duration = Duration::from_millis(100);
+
+/// The probes that run, by container id.
+pub struct Probes {
+    running: BTreeMap<String, (IpAddr, Probe, AbortHandle)>,
+    answers: Arc<Mutex<BTreeMap<String, Health>>>,
+    wake: mpsc::UnboundedSender<Wake>,
+}
+
+impl Probes {
+    /// None yet; a change of an answer wakes the loop.
+    pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
+        Self {
+            running: BTreeMap::new(),
+            answers: Arc::default(),
+            wake,
+        }
+    }
+
+    /// The answers of this moment.
+    pub fn answers(&self) -> BTreeMap<String, Health> {
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Asks each container that runs and has a probe once, and takes the answer as it is (`status` without a daemon).
+    pub async fn ask_once(&self, wanted: &Objects, seen: &Observation) {
+        let looks = targets(wanted, seen)
+            .into_iter()
+            .map(|(id, (address, probe))| async move {
+                let health = if crate::probe::look(address, &probe).await.is_ok() {
+                    Health::Healthy
+                } else {
+                    Health::Unhealthy
+                };
+                (id, health)
+            });
+        let answers = futures_util::future::join_all(looks).await;
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(answers);
+    }
+
+    /// Asks exactly the containers that run and have a probe.
+    pub fn follow(&mut self, wanted: &Objects, seen: &Observation) {
+        let now = targets(wanted, seen);
+        let stale: Vec<String> = self
+            .running
+            .iter()
+            .filter(|(id, (address, probe, _))| now.get(*id).is_none_or(|(a, p)| a != address || p != probe))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in stale {
+            if let Some((_, _, task)) = self.running.remove(&id) {
+                task.abort();
+            }
+            self.answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+        }
+        for (id, (address, probe)) in now {
+            if !self.running.contains_key(&id) {
+                let task = tokio::spawn(ask(
+                    id.clone(),
+                    address,
+                    probe.clone(),
+                    Arc::clone(&self.answers),
+                    self.wake.clone(),
+                ));
+                self.running.insert(id, (address, probe, task.abort_handle()));
+            }
+        }
+    }
+}
+
+/// The containers that have a probe and run, with where to ask and what.
+fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, (IpAddr, Probe)> {
+    let mut now = BTreeMap::new();
+    for object in wanted.services.values() {
+        let HealthSource::Probe(probe) = &object.health else {
+            continue;
+        };
+        let own = seen.containers.iter().filter(|c| {
+            c.state == State::Running
+                && c.owner.as_ref() == Some(&object.key.owner)
+                && c.service.as_deref() == Some(object.key.service.as_str())
+        });
+        for container in own {
+            let address = container
+                .details
+                .as_ref()
+                .and_then(|d| d.addresses.get(&object.home_network))
+                .and_then(|a| a.parse::<IpAddr>().ok());
+            if let Some(address) = address {
+                now.insert(container.id.clone(), (address, probe.clone()));
+            }
+        }
+    }
+    now
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for (_, _, task) in self.running.values() {
+            task.abort();
+        }
+    }
+}
+
+async fn ask(
+    id: String,
+    address: IpAddr,
+    probe: Probe,
+    answers: Arc<Mutex<BTreeMap<String, Health>>>,
+    wake: mpsc::UnboundedSender<Wake>,
+) {
+    let started = tokio::time::Instant::now();
+    let mut failures = 0;
+    let mut last = Health::Starting;
+    loop {
+        let health = match crate::probe::look(address, &probe).await {
+            Ok(()) => {
+                failures = 0;
+                Health::Healthy
+            }
+            Err(_) => {
+                let counts = started.elapsed() >= Duration::from_millis(probe.start_period_ms);
+                failures += u32::from(counts);
+                if failures >= probe.retries && started.elapsed() >= budget(&probe) {
+                    Health::Unhealthy
+                } else if last == Health::Healthy {
+                    Health::Healthy
+                } else {
+                    Health::Starting
+                }
+            }
+        };
+        if health != last {
+            last = health;
+            answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id.clone(), health);
+            if wake.send(Wake::Again).is_err() {
+                return;
+            }
+        }
+        let pause = if last == Health::Starting {
+            EAGER
+        } else {
+            Duration::from_millis(probe.interval_ms)
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Eager looks must not use the retries up in a second: an answer is bad only after the time that the retries stand for.
+fn budget(probe: &Probe) -> Duration {
+    Duration::from_millis(probe.start_period_ms + u64::from(probe.retries) * probe.interval_ms)
+}

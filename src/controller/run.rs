@@ -1,0 +1,190 @@
+//! The loop, and one run of it to the end (`apply`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::status::Status;
+use super::{Controller, ControllerError, Request};
+use crate::apply::Outcome;
+use crate::engine::{Engine, EventKind};
+
+/// What wakes the loop. Only that something happened matters, never what.
+#[derive(Debug)]
+pub enum Wake {
+    /// A branch moved, or may have.
+    Git,
+    /// Something happened to one of our containers.
+    Container(String),
+    /// Something else happened on the engine.
+    Engine,
+    /// Events may have been missed.
+    Gap,
+    /// A service's calls ended.
+    Service(Box<Outcome>),
+    /// A person asks for a pass; the answer is the status once all is settled.
+    Person(Request, oneshot::Sender<Arc<Status>>),
+    /// Another look is due.
+    Again,
+}
+
+/// Wakes that come together are answered together. Short, because it is paid before the first call of a repair.
+const GATHER: Duration = Duration::from_millis(5);
+/// After an error that passes by, the first wait; it doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// A person's pass ends after this time, settled or not.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// A clean end waits so long for calls that are under way; what they did is found by the next look.
+const LAST_CALLS: Duration = Duration::from_secs(8);
+
+struct Asking {
+    request: Request,
+    answer: oneshot::Sender<Arc<Status>>,
+    until: tokio::time::Instant,
+    passed: bool,
+}
+
+/// Runs until `stop`. A daemon's loop has no `once`; `apply` runs until its request is settled and returns the status.
+pub async fn run(
+    mut controller: Controller,
+    mut wakes: mpsc::UnboundedReceiver<Wake>,
+    stop: CancellationToken,
+    once: bool,
+) -> Result<Arc<Status>, ControllerError> {
+    let status = controller.status();
+    let events = tokio::spawn(follow_events(
+        controller.parts.engine.clone(),
+        controller.wake.clone(),
+    ));
+    let mut retry = FIRST_RETRY;
+    let mut asking: Vec<Asking> = Vec::new();
+    let mut due = !once;
+    let result = loop {
+        if due {
+            let request = asking.first().map(|a| a.request.clone()).unwrap_or_default();
+            let result = controller.pass(&request).await;
+            match &result {
+                Ok(()) => retry = FIRST_RETRY,
+                Err(error) if !error.passes_by() || once => break result.map(|()| status.borrow().clone()),
+                Err(error) => tracing::warn!("{error}; trying again"),
+            }
+            if let Some(first) = asking.first_mut().filter(|_| result.is_ok()) {
+                // What a person allows holds for the pass that they asked for, not for what comes meanwhile.
+                first.request.again = false;
+                first.request.resolve = false;
+                first.request.person = false;
+            }
+            if let Some(first) = asking.first_mut() {
+                first.passed = true;
+            }
+            answer(&mut asking, &status);
+            if once && asking.is_empty() {
+                break Ok(status.borrow().clone());
+            }
+            if result.is_err() {
+                retry = (retry * 2).min(LONGEST_RETRY);
+            }
+        }
+        let now = Timestamp::now();
+        let until_look = if controller.last.error.is_some() {
+            retry
+        } else {
+            duration_until(controller.next_look(now), now)
+        };
+        tokio::select! {
+            () = stop.cancelled() => break Ok(status.borrow().clone()),
+            wake = wakes.recv() => {
+                let Some(wake) = wake else { break Ok(status.borrow().clone()) };
+                take(&mut controller, &mut asking, wake);
+                tokio::time::sleep(GATHER).await;
+                while let Ok(wake) = wakes.try_recv() {
+                    take(&mut controller, &mut asking, wake);
+                }
+            }
+            () = tokio::time::sleep(until_look) => controller.renew_some(),
+        }
+        due = true;
+    };
+    events.abort();
+    finish(&mut controller, &mut wakes).await;
+    result
+}
+
+/// Calls under way are let to their end, so that the ledger knows how they ended.
+async fn finish(controller: &mut Controller, wakes: &mut mpsc::UnboundedReceiver<Wake>) {
+    let deadline = tokio::time::Instant::now() + LAST_CALLS;
+    while !controller.busy.is_empty() {
+        match tokio::time::timeout_at(deadline, wakes.recv()).await {
+            Ok(Some(Wake::Service(outcome))) => controller.service_ended(*outcome, Timestamp::now()),
+            Ok(Some(_)) => {}
+            _ => return,
+        }
+    }
+}
+
+fn take(controller: &mut Controller, asking: &mut Vec<Asking>, wake: Wake) {
+    match wake {
+        Wake::Container(id) => controller.container_changed(&id),
+        Wake::Service(outcome) => controller.service_ended(*outcome, Timestamp::now()),
+        Wake::Person(request, answer) => {
+            // A person asks: what waits for its next try need not wait longer.
+            controller.backoff.clear();
+            asking.push(Asking {
+                request,
+                answer,
+                until: tokio::time::Instant::now() + PATIENCE,
+                passed: false,
+            });
+        }
+        Wake::Gap => controller.missed_events(Timestamp::now()),
+        Wake::Git | Wake::Engine | Wake::Again => {}
+    }
+}
+
+/// Tells who asked, once all is settled or a pass failed.
+fn answer(asking: &mut Vec<Asking>, status: &tokio::sync::watch::Receiver<Arc<Status>>) {
+    let Some(first) = asking.first() else { return };
+    let late = first.until <= tokio::time::Instant::now();
+    let settled = first.passed && (status.borrow().settled || status.borrow().failed);
+    if settled || late || first.answer.is_closed() {
+        let first = asking.remove(0);
+        let _ = first.answer.send(status.borrow().clone());
+    }
+}
+
+fn duration_until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now))
+        .unwrap_or_default()
+        .max(Duration::from_millis(1))
+}
+
+/// Follows the engine's events for ever. They are a hint: every break is a wake, because something may have been missed.
+async fn follow_events(engine: Engine, wake: mpsc::UnboundedSender<Wake>) {
+    let mut pause = FIRST_RETRY;
+    loop {
+        let events = engine.events();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let Ok(event) = event else { break };
+            pause = FIRST_RETRY;
+            let wake_with = match (event.kind, event.container) {
+                (EventKind::Container, _) => Wake::Container(event.id),
+                (_, Some(container)) => Wake::Container(container),
+                _ => Wake::Engine,
+            };
+            if wake.send(wake_with).is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_RETRY);
+        if wake.send(Wake::Gap).is_err() {
+            return;
+        }
+    }
+}
