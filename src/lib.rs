@@ -11,6 +11,7 @@
 //! - [`cli`]: the door for people.
 
 pub mod apply;
+pub mod cli;
 pub mod controller;
 pub mod decide;
 pub mod diagnostic;

@@ -1,0 +1,419 @@
+//! Opens what a verb works on: the repository, the instance, the state directory, the engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Global;
+use super::error::CliError;
+use crate::apply::ProgressSink;
+use crate::controller::books::Books;
+use crate::controller::files::Files;
+use crate::controller::holder::{Holder, HolderError};
+use crate::controller::{Controller, Parts, run, socket};
+use crate::engine::{Engine, EngineError};
+use crate::fleet::Policy;
+use crate::fleet::names::CommitId;
+use crate::fleet::settings::{LOCAL_DOCKER, Target};
+use crate::git::{Keep, Location, Repo};
+use crate::store::{StateDir, Store};
+
+/// The ledger's file in the state directory.
+const LEDGER: &str = "ledger.sqlite";
+/// How long a fetch may take.
+pub(crate) const FETCH: Duration = Duration::from_secs(60);
+/// So many commits are looked back for a policy that can be read.
+const LOOK_BACK: usize = 100;
+/// The engine's socket where `DOCKER_HOST` says nothing.
+const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// A fleet, as the control branch's head declares it.
+pub(crate) struct Fleet {
+    pub(crate) repo: Repo,
+    pub(crate) control_branch: String,
+    pub(crate) policy: Policy,
+    pub(crate) state: PathBuf,
+    pub(crate) engine_address: String,
+}
+
+impl Global {
+    /// The directory that the verb works in.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// Opens the repository; a URL is fetched into its mirror.
+    pub(crate) fn repo(&self) -> Result<Repo, CliError> {
+        let location = match &self.repo {
+            Some(text) => match Location::parse(text)? {
+                Location::Path(path) => Location::Path(self.directory().join(path)),
+                url @ Location::Url(_) => url,
+            },
+            None => Location::Path(self.directory()),
+        };
+        match location {
+            Location::Path(path) => Repo::open(&path).map_err(|e| {
+                CliError::new(e).hint(
+                    "`ringfence init DIR` makes a fleet repository; `-C DIR` and `--repo PATH|URL` name one",
+                )
+            }),
+            Location::Url(url) => {
+                let name = url
+                    .trim_end_matches('/')
+                    .rsplit(['/', ':'])
+                    .next()
+                    .unwrap_or("fleet")
+                    .trim_end_matches(".git")
+                    .to_owned();
+                let state = self.state.clone().unwrap_or_else(|| state_home().join(name));
+                let repo = Repo::mirror(&url, &state.join("git"))?;
+                match repo.fetch(FETCH) {
+                    // A forge that is down for a while (it may run here) keeps nobody from being healed.
+                    Err(error) if repo.branches().is_ok_and(|b| !b.is_empty()) => {
+                        super::out::Out::say(&format!(
+                            "warning: {error}; going on with what was fetched last"
+                        ));
+                    }
+                    other => other?,
+                }
+                Ok(repo)
+            }
+        }
+    }
+
+    /// Opens the fleet: repository, control branch, its policy, and where its state lies. Without a control branch the
+    /// last accepted policy stays.
+    pub(crate) fn fleet(&self) -> Result<Fleet, CliError> {
+        self.open(false)
+    }
+
+    /// The same for what goes on whatever was committed: a policy with errors does not end it either.
+    pub(crate) fn fleet_kept(&self) -> Result<Fleet, CliError> {
+        self.open(true)
+    }
+
+    fn open(&self, errors_too: bool) -> Result<Fleet, CliError> {
+        let repo = self.repo()?;
+        let (control_branch, policy) = match control(&repo) {
+            Ok(found) => found,
+            Err(error) => {
+                let branches = repo.branches()?;
+                self.accepted(&repo)
+                    .filter(|(branch, _)| errors_too || !branches.contains_key(branch))
+                    .ok_or(error)?
+            }
+        };
+        let state = self
+            .state
+            .clone()
+            .unwrap_or_else(|| state_home().join(policy.settings.instance.as_str()));
+        let state = std::path::absolute(&state)?;
+        let engine_address = engine_address(&policy)?;
+        Ok(Fleet {
+            repo,
+            control_branch,
+            policy,
+            state,
+            engine_address,
+        })
+    }
+}
+
+impl Global {
+    /// The policy that was last accepted, by the ledger of this repository's state directory.
+    fn accepted(&self, repo: &Repo) -> Option<(String, Policy)> {
+        let identity = repo.common_dir().display().to_string();
+        let belongs = |dir: &Path| {
+            let view = StateDir::read(dir).ok().flatten();
+            view.and_then(|v| v.repository).as_deref() == Some(identity.as_str())
+        };
+        let state = match &self.state {
+            Some(state) => state.clone(),
+            // It is called like the instance, which nothing says any more.
+            None => std::fs::read_dir(state_home())
+                .ok()?
+                .flatten()
+                .map(|e| e.path())
+                .find(|d| belongs(d))?,
+        };
+        if !belongs(&state) || !state.join(LEDGER).exists() {
+            return None;
+        }
+        let commit = Store::open(&state.join(LEDGER)).ok()?.facts().ok()?.accepted?;
+        let tree = repo.tree(&commit).or_else(|error| {
+            let keep = if repo.is_mirror() {
+                repo.common_dir().to_owned()
+            } else {
+                state.join("git")
+            };
+            Keep::open(&keep).map_err(|_| error)?.repo().tree(&commit)
+        });
+        let policy = crate::fleet::policy(&tree.ok()?, &repo.name()).policy?;
+        let branch = match &policy.settings.control_branch {
+            Some(named) => named.value.clone(),
+            None => repo.default_branch().unwrap_or_else(|_| "main".to_owned()),
+        };
+        Some((branch, policy))
+    }
+}
+
+/// Where state directories are: DESIGN 8.
+fn state_home() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/ringfence");
+    }
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .filter(|v| !v.is_empty())
+        .map_or_else(|| home().join(".local/state"), PathBuf::from);
+    base.join("ringfence")
+}
+
+/// The control branch: the one that `ringfence.yaml` names, read on the repository's own branch, on `main` or on
+/// `master`, whichever first declares a fleet.
+fn control(repo: &Repo) -> Result<(String, Policy), CliError> {
+    let branches = repo.branches()?;
+    let mut tried = Vec::new();
+    let mut first_errors = None;
+    let own = repo.default_branch().unwrap_or_else(|_| "main".to_owned());
+    let mut candidates = vec![own, "main".to_owned(), "master".to_owned()];
+    let mut i = 0;
+    while let Some(branch) = candidates.get(i).cloned() {
+        i += 1;
+        if tried.contains(&branch) {
+            continue;
+        }
+        tried.push(branch.clone());
+        let Some(head) = branches.get(&branch) else {
+            continue;
+        };
+        let tree = repo.tree(head)?;
+        if tree.get("ringfence.yaml").is_none() && tree.below("rings/").next().is_none() {
+            continue;
+        }
+        let read = crate::fleet::policy(&tree, &repo.name());
+        let Some(policy) = read.policy.or_else(|| policy_before(repo, head)) else {
+            first_errors.get_or_insert((branch, read.findings));
+            continue;
+        };
+        match &policy.settings.control_branch {
+            Some(named) if named.value != branch => {
+                if !branches.contains_key(&named.value) {
+                    return Err(CliError::new(format!(
+                        "{}: control_branch `{}` does not exist",
+                        named.at, named.value
+                    ))
+                    .hint(format!("`git branch {}` makes it", named.value)));
+                }
+                candidates.insert(i, named.value.clone());
+            }
+            _ => return Ok((branch, policy)),
+        }
+    }
+    if let Some((branch, findings)) = first_errors {
+        let shown = super::findings::render(&findings, false);
+        return Err(
+            CliError::new(format!("the policy on branch `{branch}` has errors:\n{shown}"))
+                .hint("`ringfence check` reads the work tree"),
+        );
+    }
+    Err(CliError::new(format!(
+        "no branch of {} declares a fleet (looked at {})",
+        repo.name(),
+        tried.join(", ")
+    ))
+    .hint("commit `rings/rings.yaml` on the control branch, or make a fleet with `ringfence init DIR`"))
+}
+
+/// The newest policy without errors before a head that has some: a bad commit keeps nobody from being healed. Which one
+/// is in force is decided later, by what was accepted.
+fn policy_before(repo: &Repo, head: &CommitId) -> Option<Policy> {
+    let mut at = head.clone();
+    for _ in 0..LOOK_BACK {
+        at = repo.commit(&at).ok()?.parents.into_iter().next()?;
+        if let Some(policy) = crate::fleet::policy(&repo.tree(&at).ok()?, &repo.name()).policy {
+            return Some(policy);
+        }
+    }
+    None
+}
+
+/// The one engine that the rings run on. Targets that mean other engines come later: until then they are refused.
+fn engine_address(policy: &Policy) -> Result<String, CliError> {
+    let local = std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|v| !v.is_empty())
+        .unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+    let mut found: Option<(String, String)> = None;
+    let names = policy
+        .rings
+        .0
+        .iter()
+        .map(|r| r.deployment_target.value.clone())
+        .chain([LOCAL_DOCKER.to_owned()]);
+    for (i, name) in names.enumerate() {
+        let address = match policy.settings.target(&name) {
+            Ok(Target::Unix(address)) => address.value,
+            Ok(_) => local.clone(),
+            Err(_) => continue,
+        };
+        match &found {
+            None => found = Some((name, address)),
+            Some((first, other)) if *other != address && i < policy.rings.0.len() => {
+                return Err(CliError::new(format!("targets `{first}` and `{name}` are different engines ({other}, {address}); one ringfence keeps one engine so far"))
+                    .hint("run one instance for each engine"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(found.map_or(local, |(_, address)| address))
+}
+
+impl Fleet {
+    /// The engine.
+    pub(crate) fn engine(&self) -> Result<Engine, CliError> {
+        let settings = &self.policy.settings;
+        Engine::new(
+            &self.engine_address,
+            settings.instance.clone(),
+            settings.fleet.clone(),
+            self.state.join("files"),
+        )
+        .map_err(|e| CliError::new(e).hint("DOCKER_HOST takes unix:///path/to/docker.sock"))
+    }
+
+    /// What identifies the repository on this machine: its URL's mirror, or its common git directory.
+    fn identity(&self) -> String {
+        self.repo.common_dir().display().to_string()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        socket::path(&self.state)
+    }
+
+    /// The controller that may act: with the state directory's lock, and the instance taken on the engine.
+    pub(crate) async fn acting(
+        &self,
+        takeover: bool,
+        daemon: bool,
+        progress: ProgressSink,
+    ) -> Result<
+        (
+            Controller,
+            Arc<Store>,
+            mpsc::UnboundedSender<run::Wake>,
+            mpsc::UnboundedReceiver<run::Wake>,
+            StateDir,
+        ),
+        CliError,
+    > {
+        let lock = StateDir::open(&self.state, &self.identity(), takeover)?;
+        let store = Arc::new(Store::open(&self.state.join(LEDGER))?);
+        let engine = self.engine()?;
+        let holder = Holder {
+            id: lock.holder().to_owned(),
+            repository: self.repo.root_commit().map(|c| c.to_string()).unwrap_or_default(),
+            socket: self.socket().display().to_string(),
+        };
+        match holder
+            .take(&engine, &self.policy.settings.instance, takeover)
+            .await
+        {
+            // The loop's first pass takes it, as soon as the engine answers.
+            Err(HolderError::Engine(error @ EngineError::Unreachable { .. })) if daemon && !takeover => {
+                tracing::warn!("{error}; waiting for it");
+            }
+            other => other?,
+        }
+        let keep = Keep::open(&self.keep_dir())?;
+        let (wake, wakes) = mpsc::unbounded_channel();
+        let parts = Parts {
+            books: Books::new(
+                self.repo.clone(),
+                Some(keep),
+                self.control_branch.clone(),
+                self.policy.settings.instance.clone(),
+            ),
+            engine,
+            store: Arc::clone(&store),
+            files: Files::new(self.state.join("files")),
+            holder,
+            instance: self.policy.settings.instance.clone(),
+            progress,
+            daemon,
+        };
+        Ok((Controller::new(parts, wake.clone()), store, wake, wakes, lock))
+    }
+
+    /// The controller that only looks.
+    pub(crate) fn looking(&self) -> Result<(Controller, mpsc::UnboundedReceiver<run::Wake>), CliError> {
+        let store = Arc::new(self.ledger()?);
+        let keep = self.kept()?;
+        let (wake, wakes) = mpsc::unbounded_channel();
+        let parts = Parts {
+            books: Books::new(
+                self.repo.clone(),
+                keep,
+                self.control_branch.clone(),
+                self.policy.settings.instance.clone(),
+            ),
+            engine: self.engine()?,
+            store,
+            files: Files::new(self.state.join("files")),
+            holder: Holder {
+                id: String::new(),
+                repository: String::new(),
+                socket: String::new(),
+            },
+            instance: self.policy.settings.instance.clone(),
+            progress: ProgressSink::default(),
+            daemon: false,
+        };
+        Ok((Controller::new(parts, wake), wakes))
+    }
+
+    /// The ledger, to read; an empty one where there is none yet.
+    pub(crate) fn ledger(&self) -> Result<Store, CliError> {
+        let path = self.state.join(LEDGER);
+        Ok(if path.exists() {
+            Store::open(&path)?
+        } else {
+            Store::in_memory()?
+        })
+    }
+
+    /// What is kept of the repository; none before anything was, so that looking makes nothing.
+    pub(crate) fn kept(&self) -> Result<Option<Keep>, CliError> {
+        let dir = self.keep_dir();
+        Ok(if dir.exists() {
+            Some(Keep::open(&dir)?)
+        } else {
+            None
+        })
+    }
+
+    fn keep_dir(&self) -> PathBuf {
+        if self.repo.is_mirror() {
+            self.repo.common_dir().to_owned()
+        } else {
+            self.state.join("git")
+        }
+    }
+}
+
+/// The work tree that `check` and `plan --worktree` read.
+pub(crate) fn worktree_root(global: &Global, path: Option<&Path>) -> PathBuf {
+    let dir = path.map_or_else(
+        || global.directory(),
+        |p| {
+            if p.is_absolute() {
+                p.to_owned()
+            } else {
+                global.directory().join(p)
+            }
+        },
+    );
+    Repo::open(&dir).ok().and_then(|r| r.work_dir()).unwrap_or(dir)
+}

@@ -1,0 +1,94 @@
+//! `ringfence spirit`.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Global;
+use super::error::CliError;
+use super::out::Out;
+use super::table::table;
+
+/// Spirits: list them, render the one that a tenant gets.
+#[derive(Debug, Args)]
+pub(crate) struct SpiritVerb {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every spirit of the first ring's base.
+    List,
+    /// The overlay that a tenant gets, and every place that was looked at, in order.
+    Render {
+        /// The tenant.
+        tenant: String,
+        /// For this agent.
+        #[arg(long)]
+        agent: Option<String>,
+    },
+}
+
+impl SpiritVerb {
+    pub(crate) fn run(&self, global: &Global, out: &Out) -> Result<u8, CliError> {
+        let fleet = global.fleet()?;
+        match &self.verb {
+            Verb::List => {
+                let declared = fleet.declared()?;
+                let spirits = declared
+                    .first()
+                    .map(|d| &d.base.base.spirits.0)
+                    .ok_or_else(|| CliError::new("no ring's branch exists"))?;
+                if out.json() {
+                    let all: Vec<_> = spirits.iter().map(|(n, s)| json!({ "name": n, "description": s.description, "effort_cap": s.effort_cap, "agents": s.agents })).collect();
+                    Out::print_json(&all)?;
+                    return Ok(0);
+                }
+                let mut rows = vec![
+                    ["SPIRIT", "EFFORT CAP", "DESCRIPTION"]
+                        .map(str::to_owned)
+                        .to_vec(),
+                ];
+                for (name, spirit) in spirits {
+                    let cap = spirit
+                        .effort_cap
+                        .map_or_else(|| "-".to_owned(), |c| c.to_string());
+                    rows.push(vec![name.clone(), cap, spirit.description.clone()]);
+                }
+                Out::print(&table(&rows));
+            }
+            Verb::Render { tenant, agent } => {
+                let (declared, files) = fleet.tenant(tenant)?;
+                let (chosen, candidates) = declared.base.base.spirits.choose(&files, agent.as_deref());
+                if out.json() {
+                    Out::print_json(
+                        &json!({ "tenant": tenant, "agent": agent, "candidates": candidates, "text": chosen.map(|s| s.text) }),
+                    )?;
+                    return Ok(0);
+                }
+                let mut rows = Vec::new();
+                for candidate in &candidates {
+                    let mark = match (candidate.chosen, candidate.exists) {
+                        (true, _) => "→",
+                        (false, true) => "·",
+                        (false, false) => " ",
+                    };
+                    let found = if candidate.exists { "" } else { "(not there)" };
+                    rows.push(vec![
+                        mark.to_owned(),
+                        candidate.path.clone(),
+                        candidate.why.to_owned(),
+                        found.to_owned(),
+                    ]);
+                }
+                Out::say(&table(&rows));
+                Out::say("Only what git says is looked at: home directories are not.\n");
+                match chosen {
+                    Some(spirit) => Out::print(&crate::text::Safe::lines(&spirit.text).to_string()),
+                    None => Out::say("no overlay: the tenant's agents wear none"),
+                }
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,56 @@
+//! Aligned columns.
+
+use crate::text::Safe;
+
+/// Rows as columns, two spaces apart; the first row is the header. Cells are cleaned for the terminal.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| r.iter().map(|c| Safe::new(c).as_str().to_owned()).collect())
+        .collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |i: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(i))
+            .map(|c| c.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width - cell.chars().count() + 2));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A time as people say it, relative to now: `12 s ago`, `3 min ago`.
+pub(crate) fn ago(at: jiff::Timestamp, now: jiff::Timestamp) -> String {
+    let seconds = now.duration_since(at).as_secs().max(0);
+    match seconds {
+        0..=89 => format!("{seconds} s ago"),
+        90..=5399 => format!("{} min ago", (seconds + 30) / 60),
+        5400..=172_799 => format!("{} h ago", (seconds + 1800) / 3600),
+        _ => format!("{} d ago", (seconds + 43_200) / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_cells_are_safe() {
+        let rows = vec![
+            vec!["NAME".into(), "PHASE".into()],
+            vec!["a\u{1b}".into(), "synced".into()],
+        ];
+        assert_eq!(table(&rows), "NAME     PHASE\na\\u{1b}  synced\n");
+    }
+}
