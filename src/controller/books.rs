@@ -22,6 +22,10 @@ pub struct Books {
     tenants: HashMap<CommitId, Arc<TenantsRead>>,
     policies: HashMap<CommitId, Arc<PolicyRead>>,
     used: HashSet<CommitId>,
+    /// (tip, paths) → the newest commit that changed them.
+    changes: HashMap<(CommitId, String), CommitId>,
+    /// Pinned commits that were seen on a branch.
+    reached: HashSet<CommitId>,
     /// The instance that is kept: a policy that names another one is not taken.
     instance: Instance,
     /// A work tree that stands for every branch's head.
@@ -71,6 +75,8 @@ impl Books {
             tenants: HashMap::new(),
             policies: HashMap::new(),
             used: HashSet::new(),
+            changes: HashMap::new(),
+            reached: HashSet::new(),
             instance,
             preview: None,
         }
@@ -103,6 +109,7 @@ impl Books {
         let used = std::mem::take(&mut self.used);
         self.trees.clear();
         self.tenants.retain(|c, _| used.contains(c));
+        self.changes.retain(|(tip, _), _| used.contains(tip));
         self.policies.retain(|c, _| used.contains(c));
         let contents: HashSet<ContentId> = used
             .iter()
@@ -290,7 +297,7 @@ impl Books {
 
     /// What a ring is asked to run: its pin, or for an `auto_deploy` ring without one the head of its branch.
     pub fn ask(
-        &self,
+        &mut self,
         ring: &Ring,
         control: &Control,
         policy: &Policy,
@@ -299,20 +306,8 @@ impl Books {
         let pin_path = format!("rings/pins/{}.yaml", ring.name);
         if let Some(pin) = policy.pins.get(&ring.name) {
             let commit = pin.release.value.clone();
-            let request = self
-                .repo
-                .last_change(&control.commit, &[&pin_path])
-                .ok()
-                .flatten()
-                .unwrap_or_else(|| control.commit.clone());
-            let tips: Vec<CommitId> = self.repo.branches().unwrap_or_default().into_values().collect();
-            let reachable = self.repo.reachable_from_any(&commit, &tips).unwrap_or(false)
-                || self
-                    .keep
-                    .as_ref()
-                    .and_then(|k| k.kept().ok())
-                    .is_some_and(|kept| kept.values().any(|c| *c == commit));
-            let error = (!reachable).then(|| {
+            let request = self.last_change(&control.commit, &[&pin_path]);
+            let error = (!self.is_reachable(&commit)).then(|| {
                 format!(
                     "its pin names {}, which no branch reaches: push the branch that has it",
                     commit.short()
@@ -369,7 +364,7 @@ impl Books {
     }
 
     /// The newest commit that changed a tenant's files.
-    pub fn request_of(&self, tip: &CommitId, slug: &str) -> CommitId {
+    pub fn request_of(&mut self, tip: &CommitId, slug: &str) -> CommitId {
         let paths = [
             format!("desired/tenants/{slug}.yaml"),
             format!("desired/secrets/{slug}"),
@@ -377,11 +372,43 @@ impl Books {
             format!("desired/spirits/tenants/{slug}"),
         ];
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        self.repo
-            .last_change(tip, &paths)
+        self.last_change(tip, &paths)
+    }
+
+    /// The newest commit that changed any of the paths, else the tip. History does not change, so one walk is enough:
+    /// a pass must not become slower with every commit.
+    fn last_change(&mut self, tip: &CommitId, paths: &[&str]) -> CommitId {
+        let key = (tip.clone(), paths.join("\n"));
+        if let Some(found) = self.changes.get(&key) {
+            return found.clone();
+        }
+        let found = self
+            .repo
+            .last_change(tip, paths)
             .ok()
             .flatten()
-            .unwrap_or_else(|| tip.clone())
+            .unwrap_or_else(|| tip.clone());
+        self.changes.insert(key, found.clone());
+        found
+    }
+
+    /// Whether a pinned commit is, or was when it was first read, on a branch; or is kept.
+    fn is_reachable(&mut self, commit: &CommitId) -> bool {
+        if self.reached.contains(commit) {
+            return true;
+        }
+        let tips: Vec<CommitId> = self.repo.branches().unwrap_or_default().into_values().collect();
+        let kept = || {
+            self.keep
+                .as_ref()
+                .and_then(|k| k.kept().ok())
+                .is_some_and(|kept| kept.values().any(|c| c == commit))
+        };
+        let reachable = self.repo.reachable_from_any(commit, &tips).unwrap_or(false) || kept();
+        if reachable {
+            self.reached.insert(commit.clone());
+        }
+        reachable
     }
 }
 
