@@ -65,6 +65,22 @@ const MOMENTS: [(&str, Reached); 5] = [
     }),
 ];
 
+/// The parts that the instance's containers play, by their names, and how each is.
+fn parts(fleet: &TestFleet) -> String {
+    let of = |(name, one): (&String, &Value)| {
+        let part = match name.split('.').nth(3) {
+            None => "serving",
+            Some(suffix) if suffix.starts_with("old-") => "parked",
+            Some(suffix) if suffix.starts_with("gone-") => "leaving",
+            Some(_) => "passing",
+        };
+        format!("{part} {}", text(&one["State"]["Status"]))
+    };
+    let mut parts: Vec<String> = fleet.containers().iter().map(of).collect();
+    parts.sort();
+    parts.join(", ")
+}
+
 fn label(one: &Value, key: &str) -> String {
     text(&one["Config"]["Labels"][format!("dev.ringfence.{key}")])
 }
@@ -139,7 +155,7 @@ fn a_daemon_killed_anywhere_in_a_replacement_comes_to_the_same_end() {
         fleet.eventually(what, |f| reached(f, &old));
         std::thread::sleep(Duration::from_millis(random.below(250)));
         daemon.kill();
-        met.insert(format!("{} containers", fleet.containers().len()));
+        met.insert(parts(&fleet));
         daemon = fleet.daemon();
         fleet.eventually(&format!("{version} serves after a kill when {what}"), |f| {
             settled(f, &version)
