@@ -14,6 +14,8 @@ use super::{Activity, Health, Next};
 /// Calls on the longest way home (22 were seen within four disturbances), a bad release that fails on the way, the
 /// rollback and the tidying after success included.
 const CALLS_HOME: u8 = 24;
+/// Each disturbance beyond four can leave one more container behind, which takes four calls to put away.
+const CALLS_MORE: u8 = 4;
 
 /// Which disturbances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl Search {
         for (key, cost) in path.into_iter().rev() {
             calls += cost;
             self.home.insert(key, calls);
-            if calls > CALLS_HOME {
+            if calls > calls_home() {
                 self.fail(key, &format!("{calls} calls until it is home"));
             }
         }
@@ -289,6 +291,10 @@ fn restart_engine(world: &mut World) {
             con.end();
         }
     }
+}
+
+fn calls_home() -> u8 {
+    CALLS_HOME + CALLS_MORE * u8::try_from(depth().saturating_sub(4)).unwrap_or(u8::MAX / CALLS_MORE)
 }
 
 fn depth() -> usize {
