@@ -156,7 +156,6 @@ impl Controller {
             .iter()
             .any(|s| s.health == "unhealthy" && s.doing.is_none());
         let phase = match tenant.task {
-            Task::Leave => Phase::Waiting,
             Task::Stop | Task::Erase if open.is_empty() => Phase::Empty,
             _ if failing || (sick && !tenant.moves) => Phase::Degraded,
             _ if !open.is_empty() || tenant.moves => Phase::Rolling,

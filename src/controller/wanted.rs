@@ -62,10 +62,6 @@ impl Cache {
                     wanted.holds.insert(owner.clone(), Hold::Free);
                     wanted.erased.insert(owner);
                 }
-                // Its ring runs nothing yet.
-                Task::Leave => {
-                    wanted.holds.insert(owner, Hold::Untouched);
-                }
                 Task::Run => match self.tenant(books, asked, tenant, &shared) {
                     Ok((rendered, context)) => {
                         wanted.objects.extend(rendered.objects.clone());

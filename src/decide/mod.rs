@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::fleet::Policy;
 use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, Slug};
 use crate::fleet::release::Release;
 use crate::fleet::rings::{GateKind, Ring};
 use crate::fleet::tenants::TenantFiles;
-use crate::fleet::{Base, Policy};
 use facts::{Facts, FilesRef, RingFacts};
 use gate::{Answer, Gate, all_pass};
 
@@ -154,8 +154,6 @@ pub enum Task {
     Stop,
     /// Have nothing left.
     Erase,
-    /// Be left as it is.
-    Leave,
 }
 
 /// A tenant's part of the decision.
@@ -422,6 +420,3 @@ fn release_move(
 pub fn files_of_ring(files: &BTreeMap<Slug, FilesId>) -> FilesId {
     FilesId(crate::digest::Digest::of("ringfence.tenant-files.1", files))
 }
-
-/// The base that a tenant or ring needs, by its release.
-pub type Bases = BTreeMap<ReleaseId, Arc<Base>>;
