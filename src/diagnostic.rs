@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use crate::text::Safe;
 
+/// In characters. Lists of names fit; a value of a megabyte does not.
+const LONGEST_MESSAGE: usize = 500;
+
 /// One text file as it was read, kept so that a finding can show the line it speaks of.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -182,7 +185,12 @@ impl Findings {
     }
 
     /// Adds one.
-    pub fn push(&mut self, finding: Finding) {
+    pub fn push(&mut self, mut finding: Finding) {
+        // A value that is repeated in a message may be as long as its file.
+        if let Some((cut, _)) = finding.message.char_indices().nth(LONGEST_MESSAGE) {
+            finding.message.truncate(cut);
+            finding.message.push('…');
+        }
         self.0.push(finding);
     }
 

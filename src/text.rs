@@ -46,6 +46,12 @@ impl fmt::Display for Safe {
     }
 }
 
+/// Whether a character has no place in a value: it moves a cursor, turns the order of what follows, or is not seen at
+/// all. Joiners and direction marks, which some scripts need, are no such characters.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 fn harmless(c: char) -> bool {
     !(c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'))

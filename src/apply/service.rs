@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Applier, ApplyError, Progress};
-use crate::engine::EngineError;
+use crate::engine::{Engine, EngineError};
 use crate::fleet::compose::service::Restart;
 use crate::fleet::names::{ServiceKey, SpecHash};
 use crate::plan::foresee::effect;
@@ -45,6 +45,8 @@ pub struct Outcome {
     pub touched: Vec<String>,
     /// The spec that was to serve.
     pub wanted: Option<SpecHash>,
+    /// Whether what failed was to make or to start a container: only that can say something about its spec.
+    pub making: bool,
 }
 
 impl Outcome {
@@ -61,6 +63,7 @@ impl Outcome {
             gave_up: BTreeMap::new(),
             touched: Vec::new(),
             wanted: None,
+            making: false,
         }
     }
 }
@@ -82,6 +85,7 @@ impl<'a> Run<'a> {
             gave_up: BTreeMap::new(),
             touched: Vec::new(),
             wanted: plan.aim.wanted,
+            making: false,
         };
         Self {
             applier,
@@ -108,15 +112,44 @@ impl<'a> Run<'a> {
 
     async fn run(&mut self) -> Result<Ended, ApplyError> {
         for id in std::mem::take(&mut self.plan.thaw) {
-            let _permit = self.applier.calls.acquire().await;
-            self.tell(Progress::Call {
-                service: self.plan.key.to_string(),
-                what: "thaws the paused container".to_owned(),
-            });
-            self.applier.engine.unpause(&id).await?;
-            self.outcome.touched.push(id);
-            self.outcome.calls += 1;
+            self.by_hand(id, "thaws the paused container", async |engine, id| {
+                engine.unpause(id).await
+            })
+            .await?;
         }
+        let mut stuck = None;
+        for id in std::mem::take(&mut self.plan.dead) {
+            let removed = self.by_hand(
+                id,
+                "removes what the engine has half removed",
+                async |engine, id| engine.remove_dead(id).await,
+            );
+            // It may stand in nobody's way.
+            stuck = removed.await.err().or(stuck);
+        }
+        let ended = self.calls().await?;
+        stuck.map_or(Ok(ended), |error| Err(error.into()))
+    }
+
+    /// A call that is no part of a replacement.
+    async fn by_hand(
+        &mut self,
+        id: String,
+        what: &str,
+        call: impl AsyncFnOnce(&Engine, &str) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let _permit = self.applier.calls.acquire().await;
+        self.tell(Progress::Call {
+            service: self.plan.key.to_string(),
+            what: what.to_owned(),
+        });
+        call(&self.applier.engine, &id).await?;
+        self.outcome.touched.push(id);
+        self.outcome.calls += 1;
+        Ok(())
+    }
+
+    async fn calls(&mut self) -> Result<Ended, ApplyError> {
         for _ in 0..MOST_CALLS {
             let now = Applier::now();
             let call = match next(&self.plan.aim, &self.seats, now) {
@@ -127,6 +160,10 @@ impl<'a> Run<'a> {
             let made = match self.journalled(&call).await {
                 Ok(made) => made,
                 Err(error) => {
+                    self.outcome.making = matches!(
+                        call,
+                        Call::Create { .. } | Call::Connect { .. } | Call::Start { .. }
+                    );
                     self.silence(&call).await;
                     return Err(error);
                 }
@@ -169,6 +206,7 @@ impl<'a> Run<'a> {
             | Call::Disconnect { id, .. }
             | Call::Start { id }
             | Call::SetRestart { id, .. }
+            | Call::SetLimits { id, .. }
             | Call::Stop { id }
             | Call::Remove { id } => {
                 self.outcome.touched.push(id.clone());
@@ -221,6 +259,7 @@ impl<'a> Run<'a> {
             Call::Start { id } => engine.start(id).await?,
             Call::Rename { id, to, .. } => engine.rename(id, to).await?,
             Call::SetRestart { id, restart } => engine.set_restart(id, *restart).await?,
+            Call::SetLimits { id, limits } => engine.set_limits(id, limits).await?,
             Call::Stop { id } => {
                 // The container's own grace period stands in its configuration; this is how long its answer is waited for.
                 engine.stop(id, LONGEST_GRACE_MS).await?;
@@ -248,15 +287,14 @@ impl<'a> Run<'a> {
         match first {
             Err(EngineError::ImageMissing { .. }) if object.spec.image.contains('@') => {
                 let image = object.image_name.clone();
-                engine
-                    .pull(&object.spec.image, |p| {
-                        self.tell(Progress::Pull {
-                            image: image.clone(),
-                            current: p.current.unwrap_or(0),
-                            total: p.total.unwrap_or(0),
-                        });
-                    })
-                    .await?;
+                let pull = engine.pull(&object.spec.image, |p| {
+                    self.tell(Progress::Pull {
+                        image: image.clone(),
+                        current: p.current.unwrap_or(0),
+                        total: p.total.unwrap_or(0),
+                    });
+                });
+                pull.await?;
                 engine.create_container(name, object).await
             }
             other => other,
@@ -283,6 +321,7 @@ impl<'a> Run<'a> {
             Call::Start { id } => format!("starts {}", name(id)),
             Call::Rename { from, to, .. } => format!("renames {} to {}", shown(from), shown(to)),
             Call::SetRestart { id, .. } => format!("sets the restart policy of {}", name(id)),
+            Call::SetLimits { id, .. } => format!("sets the limits of {}", name(id)),
             Call::Stop { id } => format!("stops {}", name(id)),
             Call::Remove { id } => format!("removes {}", name(id)),
         }

@@ -4,26 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
 use super::daemon::Daemon;
 use super::error::CliError;
 use super::out::Out;
 use super::plan::request;
+use super::{Global, complete};
 use crate::apply::{Progress, ProgressSink};
 use crate::controller::Request;
 use crate::controller::run::{self, Wake};
 use crate::controller::status::{self, Status};
+use crate::store::Store;
 
 /// Passes until nothing is left to do or a condition stays. With a daemon running, it asks the daemon.
-///
-/// Exit codes: 0 done, 1 error or degraded, 3 rolled back, 4 a gate holds a move.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence apply                   every ring at its decided release
+  ringfence apply dev               one ring
+  ringfence apply acme              heal one tenant at what it last ran
+  ringfence apply dev --again       try once more what failed
+  ringfence apply dev --prune       allow a large removal
+
+Exit codes: 0 done, 1 error or degraded, 3 rolled back, 4 a gate holds a move.
+Next: `ringfence status` shows how it is; `ringfence run` keeps it so.")]
 pub(crate) struct Apply {
     /// Rings, or tenants to heal at what they last ran [default: every ring at its decided release].
+    #[arg(value_name = "RING|TENANT", add = ArgValueCandidates::new(complete::both))]
     names: Vec<String>,
     /// Try a release again that failed here.
     #[arg(long)]
@@ -34,6 +44,12 @@ pub(crate) struct Apply {
     /// Allow more tenants and services to be removed at once than the prune budget.
     #[arg(long)]
     prune: bool,
+    /// Take what carries this fleet's labels and is unknown to the ledger; make lost volumes anew, empty.
+    #[arg(long)]
+    adopt: bool,
+    /// Look at everything anew: without a daemon, nobody saw a `docker update` since the last look.
+    #[arg(long)]
+    refresh: bool,
 }
 
 impl Apply {
@@ -43,6 +59,8 @@ impl Apply {
         request.again = self.again;
         request.resolve = self.resolve;
         request.prune = self.prune;
+        request.refresh = self.refresh;
+        request.adopt = self.adopt;
         request.person = true;
         let lines = Lines::new();
         let mut before;
@@ -53,10 +71,11 @@ impl Apply {
                 .ok_or_else(|| CliError::new("the daemon stopped"))?;
             daemon.pass(&request, |p| lines.tell(&p)).await?
         } else {
-            before = quarantined(&fleet)?;
             let shown = lines.clone();
             let sink = ProgressSink::to(move |p| shown.tell(&p));
-            here(&fleet, global.takeover, request.clone(), sink).await?
+            let status;
+            (before, status) = here(&fleet, global.takeover, request.clone(), sink).await?;
+            status
         };
         if self.again {
             // What fails once more has failed now.
@@ -67,9 +86,12 @@ impl Apply {
     }
 }
 
+/// Releases and files by ring.
+type Quarantined = BTreeMap<String, Vec<String>>;
+
 /// What each ring has in quarantine already.
-fn quarantined(fleet: &super::fleet::Fleet) -> Result<BTreeMap<String, Vec<String>>, CliError> {
-    let facts = fleet.ledger()?.facts()?;
+fn quarantined(store: &Store) -> Result<Quarantined, CliError> {
+    let facts = store.facts()?;
     let of_tenants = facts.tenants.values().map(|t| &t.ring);
     let rings: BTreeSet<_> = facts.rings.keys().chain(of_tenants).collect();
     Ok(rings
@@ -78,14 +100,16 @@ fn quarantined(fleet: &super::fleet::Fleet) -> Result<BTreeMap<String, Vec<Strin
         .collect())
 }
 
-/// Without a daemon: this process takes the instance and runs the loop until all is settled.
+/// Without a daemon: this process takes the instance and runs the loop until all is settled. Also what was in quarantine
+/// before.
 async fn here(
     fleet: &super::fleet::Fleet,
     takeover: bool,
     request: Request,
     sink: ProgressSink,
-) -> Result<Arc<Status>, CliError> {
-    let (controller, _store, wake, wakes, lock) = fleet.acting(takeover, false, sink).await?;
+) -> Result<(Quarantined, Arc<Status>), CliError> {
+    let (controller, store, wake, wakes, lock) = fleet.acting(takeover, false, sink).await?;
+    let before = quarantined(&store)?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {
@@ -96,7 +120,7 @@ async fn here(
     let _ = wake.send(Wake::Person(request, answer));
     let last = run::run(controller, wakes, stop, true).await?;
     drop(lock);
-    Ok(answered.try_recv().unwrap_or(last))
+    Ok((before, answered.try_recv().unwrap_or(last)))
 }
 
 fn report(

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Global;
 use super::error::CliError;
+use super::findings::Told;
 use super::fleet::worktree_root;
 use super::out::Out;
 use crate::diagnostic::Severity;
@@ -18,12 +20,32 @@ use crate::text::Safe;
 
 /// Reads the work tree and prints every finding as file:line:col with the excerpt.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence check                   the fleet around the directory
+  ringfence check ../other --notes  another one, with what means less here
+  ringfence check -o json           for a hook or an editor: `ringfence schema output-check`
+
+It reads the work tree; what is deployed is what is committed.
+Next: `ringfence plan --worktree` shows what these files would change.")]
 pub(crate) struct Check {
     /// A fleet's folder [default: the repository around the directory].
     path: Option<PathBuf>,
     /// Print notes too: keys that are read and mean less here than elsewhere.
     #[arg(long)]
     notes: bool,
+}
+
+/// What `check -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Checked<'a> {
+    /// In the order of files and lines.
+    findings: Vec<Told<'a>>,
+    /// How many errors: with one, nothing of what they are about is deployed.
+    errors: usize,
+    /// How many warnings.
+    warnings: usize,
+    /// How many notes.
+    notes: usize,
 }
 
 impl Check {
@@ -42,12 +64,12 @@ impl Check {
         let errors = report.findings.count(Severity::Error);
         let code = u8::from(errors > 0);
         if out.json() {
-            Out::print_json(&json!({
-                "findings": super::findings::json(&report.findings),
-                "errors": errors,
-                "warnings": report.findings.count(Severity::Warning),
-                "notes": report.findings.count(Severity::Note),
-            }))?;
+            Out::print_json(&Checked {
+                findings: super::findings::json(&report.findings),
+                errors,
+                warnings: report.findings.count(Severity::Warning),
+                notes: report.findings.count(Severity::Note),
+            })?;
             return Ok(code);
         }
         let shown = report

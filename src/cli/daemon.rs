@@ -61,13 +61,10 @@ impl Daemon {
         Ok(serde_json::from_slice(&body)?)
     }
 
-    /// Every status from now on, until the daemon ends.
-    pub(crate) async fn watch(self, mut each: impl FnMut(Status)) -> Result<(), CliError> {
-        let mut lines = Lines::new(self.ask("GET", "/v1/watch", Vec::new()).await?.into_body());
-        while let Some(line) = lines.next().await? {
-            each(serde_json::from_slice(&line)?);
-        }
-        Ok(())
+    /// Every status from now on.
+    pub(crate) async fn watch(self) -> Result<Watch, CliError> {
+        let answer = self.ask("GET", "/v1/watch", Vec::new()).await?;
+        Ok(Watch(Lines::new(answer.into_body())))
     }
 
     /// Asks for a pass; what happens goes to `progress`, and the answer is the status once all is settled.
@@ -89,6 +86,17 @@ impl Daemon {
         }
         Err(CliError::new("the daemon stopped before all was settled")
             .hint("`ringfence status` shows where it stands; `ringfence run` goes on"))
+    }
+}
+
+/// Every status from a moment on.
+pub(crate) struct Watch(Lines);
+
+impl Watch {
+    /// The next one; none once the daemon has ended, however it did.
+    pub(crate) async fn next(&mut self) -> Result<Option<Status>, CliError> {
+        let line = self.0.next().await.unwrap_or_default();
+        Ok(line.map(|line| serde_json::from_slice(&line)).transpose()?)
     }
 }
 

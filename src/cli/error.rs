@@ -3,9 +3,10 @@
 use std::fmt::Display;
 
 /// An error at the edge: its kind decides the exit code, its hints say what to do next.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct CliError {
     /// Exit code: 1 error, 64 usage.
+    #[serde(skip)]
     pub code: u8,
     /// One sentence.
     pub message: String,

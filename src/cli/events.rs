@@ -1,23 +1,28 @@
 //! `ringfence events` and `ringfence history`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::Timestamp;
 
-use super::Global;
 use super::error::CliError;
 use super::out::Out;
 use super::table::{ago, table};
+use super::{Global, complete};
 use crate::store::{Event, EventQuery};
 use crate::text::Safe;
 
 /// The ledger's events, oldest first.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence events                  the last 50
+  ringfence events --tenant acme -n 200
+  ringfence events -o json          with all details")]
 pub(crate) struct Events {
     /// Only of this tenant.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCandidates::new(complete::tenants))]
     tenant: Option<String>,
     /// Only of this ring.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCandidates::new(complete::rings))]
     ring: Option<String>,
     /// How many, counted from the newest.
     #[arg(short = 'n', long, default_value_t = 50)]
@@ -26,8 +31,14 @@ pub(crate) struct Events {
 
 /// What was decided and done, newest first.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence history                 all rings
+  ringfence history prod -n 5       the last five of one
+
+Next: `ringfence events` has every step.")]
 pub(crate) struct History {
     /// Only of this ring.
+    #[arg(add = ArgValueCandidates::new(complete::rings))]
     ring: Option<String>,
     /// How many.
     #[arg(short = 'n', long, default_value_t = 20)]

@@ -2,7 +2,8 @@
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::diagnostic::{At, Finding, Findings, Severity};
 use crate::text::Safe;
@@ -56,7 +57,12 @@ fn one(renderer: &Renderer, finding: &Finding) -> String {
     if let Some(at) = &finding.at {
         let path = Safe::new(&at.source.path).to_string();
         let (line, column) = at.line_col();
-        group = match Excerpt::of(at) {
+        // The line of a secret is not shown, not even to whoever wrote it there: logs of a build are read by others.
+        let excerpt = Excerpt::of(at).filter(|_| finding.code != "plain-secret");
+        group = match excerpt {
+            None if !at.source.text.is_empty() => {
+                group.element(Origin::path(path).line(line).char_column(column))
+            }
             None => group.element(Origin::path(path)),
             Some(excerpt) => {
                 let whole = excerpt.whole;
@@ -140,22 +146,40 @@ impl Excerpt {
     }
 }
 
-/// Findings for programs: a list of `{code, severity, file, line, column, message, help}`. `file`, `line`, `column`
-/// and `help` are null where there is none.
-pub fn json(findings: &Findings) -> serde_json::Value {
+/// A finding for programs. What there is none of is null.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Told<'a> {
+    /// A stable word: `unknown-key`, `wrong-type` …
+    code: &'a str,
+    /// `error`, `warning` or `note`.
+    severity: &'a str,
+    /// The file, from the repository's root.
+    file: Option<&'a str>,
+    /// Counted from 1.
+    line: Option<usize>,
+    /// In characters, counted from 1.
+    column: Option<usize>,
+    /// What is wrong, in a sentence.
+    message: &'a str,
+    /// What to do next.
+    help: Option<&'a str>,
+}
+
+/// Findings for programs.
+pub fn json(findings: &Findings) -> Vec<Told<'_>> {
     findings
         .iter()
         .map(|f| {
             let place = f.at.as_ref().map(At::line_col);
-            json!({
-                "code": f.code,
-                "severity": f.severity.word(),
-                "file": f.path(),
-                "line": place.map(|(line, _)| line),
-                "column": place.map(|(_, column)| column),
-                "message": f.message,
-                "help": f.help,
-            })
+            Told {
+                code: f.code,
+                severity: f.severity.word(),
+                file: f.path(),
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
+                message: &f.message,
+                help: f.help.as_deref(),
+            }
         })
         .collect()
 }

@@ -11,17 +11,19 @@ use super::error::CliError;
 use crate::apply::ProgressSink;
 use crate::controller::books::Books;
 use crate::controller::files::Files;
-use crate::controller::holder::{Holder, HolderError};
-use crate::controller::{Controller, Parts, run, socket};
-use crate::engine::{Engine, EngineError};
+use crate::controller::holder::Holder;
+use crate::controller::{API, Controller, Parts, run, socket};
+use crate::engine::Engine;
 use crate::fleet::Policy;
 use crate::fleet::names::CommitId;
 use crate::fleet::settings::{LOCAL_DOCKER, Target};
 use crate::git::{Keep, Location, Repo};
-use crate::store::{StateDir, Store};
+use crate::store::{StateDir, Store, StoreError};
 
 /// The ledger's file in the state directory.
 const LEDGER: &str = "ledger.sqlite";
+/// Where the ledger remembers the repository's root commit.
+const ROOT: &str = "root";
 /// How long a fetch may take.
 pub(crate) const FETCH: Duration = Duration::from_secs(60);
 /// So many commits are looked back for a policy that can be read.
@@ -42,6 +44,12 @@ impl Global {
     /// The directory that the verb works in.
     pub(crate) fn directory(&self) -> PathBuf {
         self.directory.clone().unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// Whether the repository is a URL.
+    pub(crate) fn is_remote(&self) -> bool {
+        let location = self.repo.as_deref().map(Location::parse);
+        matches!(location, Some(Ok(Location::Url(_))))
     }
 
     /// Opens the repository; a URL is fetched into its mirror.
@@ -95,13 +103,23 @@ impl Global {
     }
 
     fn open(&self, errors_too: bool) -> Result<Fleet, CliError> {
-        let repo = self.repo()?;
-        let (control_branch, policy) = match control(&repo) {
+        let repo = match self.repo() {
+            Err(error) if errors_too => self.away().ok_or(error)?,
+            other => other?,
+        };
+        let found = control(&repo).or_else(|error| {
+            // A damaged mirror is cloned again, and then it reads.
+            if repo.is_suspect() && repo.fetch(FETCH).is_ok() {
+                return control(&repo);
+            }
+            Err(error)
+        });
+        let (control_branch, policy) = match found {
             Ok(found) => found,
             Err(error) => {
-                let branches = repo.branches()?;
+                let branches = repo.branches();
                 self.accepted(&repo)
-                    .filter(|(branch, _)| errors_too || !branches.contains_key(branch))
+                    .filter(|(branch, _)| errors_too || branches.is_ok_and(|all| !all.contains_key(branch)))
                     .ok_or(error)?
             }
         };
@@ -122,26 +140,51 @@ impl Global {
 }
 
 impl Global {
-    /// The policy that was last accepted, by the ledger of this repository's state directory.
-    fn accepted(&self, repo: &Repo) -> Option<(String, Policy)> {
+    /// A local repository that is not where it was (moved, unmounted, unreadable), if a state directory knows it: what
+    /// runs is kept and healed without it.
+    fn away(&self) -> Option<Repo> {
+        let path = match self.repo.as_deref().map(Location::parse) {
+            Some(Ok(Location::Path(path))) => self.directory().join(path),
+            Some(_) => return None,
+            None => self.directory(),
+        };
+        let path = std::path::absolute(path).ok()?;
+        // Its parent may still be there, under another name than the one that was written down.
+        let real = path.parent().and_then(|p| p.canonicalize().ok());
+        let real = real.zip(path.file_name()).map(|(parent, name)| parent.join(name));
+        [Some(path), real].into_iter().flatten().find_map(|path| {
+            let repos = [Repo::away(&path.join(".git")), Repo::away(&path)];
+            repos.into_iter().find(|repo| self.state_of(repo).is_some())
+        })
+    }
+
+    /// The state directory that belongs to a repository, with a ledger in it.
+    fn state_of(&self, repo: &Repo) -> Option<PathBuf> {
         let identity = repo.common_dir().display().to_string();
         let belongs = |dir: &Path| {
             let view = StateDir::read(dir).ok().flatten();
-            view.and_then(|v| v.repository).as_deref() == Some(identity.as_str())
+            view.and_then(|v| v.repository).as_deref() == Some(identity.as_str()) && dir.join(LEDGER).exists()
         };
-        let state = match &self.state {
-            Some(state) => state.clone(),
+        match &self.state {
+            Some(state) => Some(state.clone()).filter(|d| belongs(d)),
             // It is called like the instance, which nothing says any more.
             None => std::fs::read_dir(state_home())
                 .ok()?
                 .flatten()
                 .map(|e| e.path())
-                .find(|d| belongs(d))?,
-        };
-        if !belongs(&state) || !state.join(LEDGER).exists() {
-            return None;
+                .find(|d| belongs(d)),
         }
-        let commit = Store::open(&state.join(LEDGER)).ok()?.facts().ok()?.accepted?;
+    }
+
+    /// The policy that was last accepted, by the ledger of this repository's state directory.
+    fn accepted(&self, repo: &Repo) -> Option<(String, Policy)> {
+        let state = self.state_of(repo)?;
+        let commit = Store::open(&state.join(LEDGER))
+            .ok()?
+            .facts()
+            .ok()?
+            .accepted
+            .clone()?;
         let tree = repo.tree(&commit).or_else(|error| {
             let keep = if repo.is_mirror() {
                 repo.common_dir().to_owned()
@@ -314,20 +357,19 @@ impl Fleet {
         let engine = self.engine()?;
         let holder = Holder {
             id: lock.holder().to_owned(),
-            repository: self.repo.root_commit().map(|c| c.to_string()).unwrap_or_default(),
+            repository: self.root(&store),
             socket: self.socket().display().to_string(),
         };
-        match holder
-            .take(&engine, &self.policy.settings.instance, takeover)
-            .await
-        {
-            // The loop's first pass takes it, as soon as the engine answers.
-            Err(HolderError::Engine(error @ EngineError::Unreachable { .. })) if daemon && !takeover => {
-                tracing::warn!("{error}; waiting for it");
-            }
-            other => other?,
+        if takeover {
+            holder.take(&engine, &self.policy.settings.instance, true).await?;
+        }
+        if !daemon && let Some(api) = store.meta(API)? {
+            engine.resume(&api).await;
         }
         let keep = Keep::open(&self.keep_dir())?;
+        if !self.repo.is_mirror() {
+            keep.clear_locks();
+        }
         let (wake, wakes) = mpsc::unbounded_channel();
         let parts = Parts {
             books: Books::new(
@@ -347,10 +389,29 @@ impl Fleet {
         Ok((Controller::new(parts, wake.clone()), store, wake, wakes, lock))
     }
 
+    /// The repository's root commit, by which others know it. All of history is walked for it, so that it is remembered: a
+    /// state directory belongs to one repository.
+    fn root(&self, store: &Store) -> String {
+        let known = store.meta(ROOT).ok().flatten().filter(|known| {
+            let known: Option<CommitId> = known.parse().ok();
+            known.is_some_and(|c| self.repo.commit(&c).is_ok_and(|c| c.parents.is_empty()))
+        });
+        known.unwrap_or_else(|| {
+            let root = self.repo.root_commit().map(|c| c.to_string()).unwrap_or_default();
+            // One that cannot be written down is walked to again.
+            let _ = store.set_meta(ROOT, &root);
+            root
+        })
+    }
+
     /// The controller that only looks.
-    pub(crate) fn looking(&self) -> Result<(Controller, mpsc::UnboundedReceiver<run::Wake>), CliError> {
+    pub(crate) async fn looking(&self) -> Result<(Controller, mpsc::UnboundedReceiver<run::Wake>), CliError> {
         let store = Arc::new(self.ledger()?);
         let keep = self.kept()?;
+        let engine = self.engine()?;
+        if let Some(api) = store.meta(API)? {
+            engine.resume(&api).await;
+        }
         let (wake, wakes) = mpsc::unbounded_channel();
         let parts = Parts {
             books: Books::new(
@@ -359,7 +420,7 @@ impl Fleet {
                 self.control_branch.clone(),
                 self.policy.settings.instance.clone(),
             ),
-            engine: self.engine()?,
+            engine,
             store,
             files: Files::new(self.state.join("files")),
             holder: Holder {
@@ -377,11 +438,16 @@ impl Fleet {
     /// The ledger, to read; an empty one where there is none yet.
     pub(crate) fn ledger(&self) -> Result<Store, CliError> {
         let path = self.state.join(LEDGER);
-        Ok(if path.exists() {
-            Store::open(&path)?
-        } else {
-            Store::in_memory()?
-        })
+        if !path.exists() {
+            return Ok(Store::in_memory()?);
+        }
+        let opened = Store::open(&path);
+        if let Err(StoreError::ReadOnly { .. }) = opened
+            && let Some(store) = Store::look(&path)?
+        {
+            return Ok(store); // what cannot be written can still be looked at
+        }
+        Ok(opened?)
     }
 
     /// What is kept of the repository; none before anything was, so that looking makes nothing.

@@ -1,8 +1,10 @@
 //! `ringfence init`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Global;
 use super::error::CliError;
@@ -11,6 +13,12 @@ use crate::fleet::names::Instance;
 
 /// Scaffold a fleet repository, with its branches, that passes `check` and runs at once.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence init my-fleet                      branches develop, staging, main
+  ringfence init my-fleet --one-branch         everything on main
+  ringfence init my-fleet --image caddy:2      another first service
+
+Next: `ringfence -C my-fleet check`, then `plan`, then `apply`.")]
 pub(crate) struct Init {
     /// Where [default: the directory].
     dir: Option<PathBuf>,
@@ -20,6 +28,17 @@ pub(crate) struct Init {
     /// The image of the first service.
     #[arg(long, default_value = "nginx:alpine", value_name = "NAME:TAG")]
     image: String,
+}
+
+/// What `init -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Made<'a> {
+    /// Where the fleet lies.
+    directory: &'a Path,
+    /// Its instance.
+    instance: &'a str,
+    /// Its branches.
+    branches: &'a [String],
 }
 
 impl Init {
@@ -44,7 +63,8 @@ impl Init {
         } else {
             ["main", "staging", "develop"].map(str::to_owned).to_vec()
         };
-        let files = files(&name, instance.as_str(), self.one_branch, &self.image);
+        let mut files = scaffold(&name, instance.as_str(), self.one_branch);
+        files.extend(first_service(&self.image));
         let tree = crate::fleet::tree::Tree::of_files(files.iter().map(|(p, b)| (p.clone(), b.clone())));
         let report = crate::fleet::check::check(&tree, &name);
         if report.findings.has_errors() {
@@ -57,9 +77,11 @@ impl Init {
         crate::git::init(&absolute, &files, &branches, "fleet: a first fleet")?;
         let shown = dir.display();
         if out.json() {
-            Out::print_json(
-                &serde_json::json!({ "directory": absolute, "instance": instance, "branches": branches }),
-            )?;
+            Out::print_json(&Made {
+                directory: &absolute,
+                instance: instance.as_str(),
+                branches: &branches,
+            })?;
             return Ok(0);
         }
         Out::print(&format!(
@@ -75,7 +97,32 @@ impl Init {
     }
 }
 
-fn files(name: &str, instance: &str, one_branch: bool, image: &str) -> Vec<(String, Vec<u8>)> {
+/// A first service and its tenant, which greets.
+fn first_service(image: &str) -> [(String, Vec<u8>); 2] {
+    let service = format!(
+        "# A Compose file: what each tenant runs. In the tenant's network it is `http://web`.\nservices:\n  web:\n    image: {image}\n    restart: unless-stopped\n    environment:\n      GREETING: \"${{GREETING:-hello}}\"\n"
+    );
+    [
+        ("desired/services/web.yaml".to_owned(), service.into_bytes()),
+        (
+            TENANT.to_owned(),
+            tenant("config_overrides: {GREETING: \"hello from the lab\"}\n").into_bytes(),
+        ),
+    ]
+}
+
+/// Where the first tenant is declared.
+pub(super) const TENANT: &str = "desired/tenants/lab.yaml";
+
+/// The first tenant's file.
+pub(super) fn tenant(more: &str) -> String {
+    format!(
+        "# One tenant: its own network, volumes and values. `ring` says which stage it lives in.\nslug: lab\ndisplay_name: \"Lab\"\nplan_tier: starter\nring: dev\nspirit: default\n{more}"
+    )
+}
+
+/// A fleet without services and tenants.
+pub(super) fn scaffold(name: &str, instance: &str, one_branch: bool) -> Vec<(String, Vec<u8>)> {
     let branch = |b: &str| {
         if one_branch {
             String::new()
@@ -101,14 +148,6 @@ fn files(name: &str, instance: &str, one_branch: bool, image: &str) -> Vec<(Stri
         (
             "stacks/model-stacks.yaml",
             "# Which model answers which effort.\nactive: local\nstacks:\n  local:\n    description: \"One local model for everything: choose it to begin with\"\n    requires_gpu: false\n    tier_backends:\n      fast: {backend: ollama, model: llama3.2}\n      balanced: {backend: ollama, model: llama3.2}\n      deep: {backend: ollama, model: llama3.2}\n      agentic: {backend: ollama, model: llama3.2}\n      ultra: {backend: ollama, model: llama3.2}\n".to_owned(),
-        ),
-        (
-            "desired/services/web.yaml",
-            format!("# A Compose file: what each tenant runs. In the tenant's network it is `http://web`.\nservices:\n  web:\n    image: {image}\n    restart: unless-stopped\n    environment:\n      GREETING: \"${{GREETING:-hello}}\"\n"),
-        ),
-        (
-            "desired/tenants/lab.yaml",
-            "# One tenant: its own network, volumes and values. `ring` says which stage it lives in.\nslug: lab\ndisplay_name: \"Lab\"\nplan_tier: starter\nring: dev\nspirit: default\nconfig_overrides: {GREETING: \"hello from the lab\"}\n".to_owned(),
         ),
         (
             "desired/spirits/default.md",

@@ -1,18 +1,24 @@
 //! `ringfence logs`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use futures_util::{StreamExt as _, stream};
 
-use super::Global;
 use super::error::CliError;
 use super::out::Out;
+use super::{Global, complete};
 use crate::fleet::names::Owner;
 use crate::text::Safe;
 
 /// A tenant's logs, each line with the container's name in front where there are several.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence logs acme               all services of a tenant
+  ringfence logs acme/web -f        one, as it goes on
+  ringfence logs fleet/cache -n 20  one of the fleet's own")]
 pub(crate) struct Logs {
     /// `TENANT`, `TENANT/SERVICE`, or `fleet/SERVICE` for one of the fleet's own.
+    #[arg(value_name = "TENANT[/SERVICE]", add = ArgValueCandidates::new(complete::services))]
     what: String,
     /// Go on as lines come.
     #[arg(short = 'f', long)]

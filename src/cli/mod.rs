@@ -2,28 +2,33 @@
 
 mod apply;
 mod check;
+mod complete;
 mod daemon;
 mod declared;
 mod error;
 mod events;
 pub mod findings;
 mod fleet;
+mod import;
 mod init;
 mod logs;
+mod man;
 mod out;
 mod plan;
 mod run;
+mod schema;
 mod spirit;
 mod stack;
 mod status;
 mod table;
 mod tenant;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use error::CliError;
 use out::Out;
@@ -34,15 +39,24 @@ use out::Out;
 /// commit, compares it with the containers that really run, and changes only what differs.
 ///
 /// Start with `ringfence init my-fleet`, then `ringfence -C my-fleet check`, `plan`, `apply`; `ringfence run` keeps it so.
+/// `ringfence VERB --help` has examples.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringfence",
     version,
     max_term_width = 110,
-    disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done or nothing to do, 1 error or degraded, 2 `plan --exit-code` would change \
-                  something, 3 rolled back, 4 a gate holds a move, 64 wrong usage.\n\
-                  DOCKER_HOST names the engine; RINGFENCE_LOG what `run` logs (`info`, `debug`)."
+    after_help = "Exit codes:
+  0   done, or nothing to do
+  1   error, or degraded
+  2   `plan --exit-code` would change something
+  3   rolled back
+  4   a gate holds a move
+  64  wrong usage
+
+Environment:
+  DOCKER_HOST    the engine
+  RINGFENCE_LOG  what `run` logs: `info`, `debug`
+  NO_COLOR       no colour"
 )]
 struct Cli {
     #[command(flatten)]
@@ -87,6 +101,8 @@ pub(crate) enum Output {
 enum Verb {
     /// Scaffold a fleet repository that passes `check` and runs at once.
     Init(init::Init),
+    /// Make a fleet of a Compose project, and say what was changed and left out.
+    Import(import::Import),
     /// Read everything in the work tree and print what is wrong, with its place.
     Check(check::Check),
     /// Show what would change, and why.
@@ -109,15 +125,52 @@ enum Verb {
     Stack(stack::StackVerb),
     /// Spirits: list them, render the one that a tenant gets.
     Spirit(spirit::SpiritVerb),
+    /// JSON Schemas of documents and outputs, for editors and programs.
+    Schema(schema::Schema),
+    /// The completion script of a shell.
+    Completions(complete::Completions),
+    /// Manual pages.
+    Man(man::Man),
+}
+
+/// The verbs as a newcomer meets them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Begin", &["init", "import", "check"]),
+    ("Change", &["plan", "apply", "run"]),
+    ("Look", &["status", "history", "events", "logs"]),
+    ("What is declared", &["tenant", "stack", "spirit"]),
+    ("Tools", &["schema", "completions", "man"]),
+];
+
+/// The command line's definition, with its verbs in groups.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let style = command.get_styles();
+    let (header, literal) = (style.get_header(), style.get_literal());
+    let mut groups = String::new();
+    for (title, verbs) in GROUPS {
+        groups.push_str(&format!("{header}{title}:{header:#}\n"));
+        for verb in verbs.iter().filter_map(|v| command.find_subcommand(v)) {
+            let about = verb.get_about().cloned().unwrap_or_default();
+            groups.push_str(&format!("  {literal}{:<13}{literal:#}{about}\n", verb.get_name()));
+        }
+        groups.push('\n');
+    }
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{header}Options of every verb:{header:#}\n{{options}}{{after-help}}"
+    );
+    command.help_template(template)
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    run_from(std::env::args_os())
+    let args: Vec<OsString> = std::env::args_os().collect();
+    complete::answer(&args).unwrap_or_else(|| run_from(args))
 }
 
 fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -138,6 +191,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<u8, CliError> {
     let global = &cli.global;
     match &cli.verb {
         Verb::Init(verb) => verb.run(global, out),
+        Verb::Import(verb) => verb.run(global, out),
         Verb::Check(verb) => verb.run(global, out),
         Verb::Plan(verb) => block_on(verb.run(global, out)),
         Verb::Apply(verb) => block_on(verb.run(global, out)),
@@ -149,6 +203,9 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<u8, CliError> {
         Verb::Tenant(verb) => verb.run(global, out),
         Verb::Stack(verb) => verb.run(global, out),
         Verb::Spirit(verb) => verb.run(global, out),
+        Verb::Schema(verb) => verb.run(global, out),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(global),
     }
 }
 

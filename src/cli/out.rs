@@ -6,6 +6,12 @@ use std::io::{IsTerminal as _, Write as _};
 use super::Output;
 use super::error::CliError;
 
+/// What every verb prints with `-o json` when it fails.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub(crate) struct Failed<'a> {
+    error: &'a CliError,
+}
+
 /// Where a verb's words go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
@@ -60,8 +66,8 @@ impl Out {
     /// An error.
     pub(crate) fn error(self, error: &CliError) {
         if self.json() {
-            let json = serde_json::json!({ "error": { "message": error.message, "hints": error.hints } });
-            Self::print(&format!("{json}\n"));
+            let told = Failed { error };
+            let _ = Self::print_json(&told);
         }
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(error.text().as_bytes());

@@ -1,24 +1,36 @@
 //! `ringfence plan`.
 
 use clap::Args;
-use serde_json::json;
+use clap_complete::engine::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::Global;
 use super::check::many;
 use super::error::CliError;
 use super::fleet::worktree_root;
 use super::out::Out;
+use super::{Global, complete};
 use crate::controller::Request;
 use crate::decide::{Decision, MoveState};
 use crate::diagnostic::did_you_mean;
 use crate::fleet::names::Slug;
 use crate::git::worktree;
 use crate::plan::Plan;
+use crate::plan::show::Counts;
 
 /// What would change now, and why. Changes nothing.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence plan                    every ring
+  ringfence plan prod --diff        one ring, with the specs' differences
+  ringfence plan tenant/acme        one tenant
+  ringfence plan --worktree         what is not committed yet
+  ringfence plan --exit-code        for scripts: 2 if something would change
+
+Next: `ringfence apply` does it; `ringfence check` says why something is missing in it.")]
 pub(crate) struct PlanVerb {
     /// Rings or tenants (`tenant/NAME` where a ring has the same name) [default: all].
+    #[arg(value_name = "RING|TENANT", add = ArgValueCandidates::new(complete::both))]
     names: Vec<String>,
     /// Exit 2 if something would change now; moves that a gate holds do not count.
     #[arg(long)]
@@ -31,11 +43,26 @@ pub(crate) struct PlanVerb {
     worktree: bool,
 }
 
+/// What `plan -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Planned<'a> {
+    /// Which release and files each ring and tenant shall run, and what holds the others back.
+    decision: &'a Decision,
+    /// What would be done.
+    plan: &'a Plan,
+    /// How many services of each kind of change.
+    counts: Counts,
+    /// Whether anything would be done now.
+    changes: bool,
+    /// What a person should know.
+    conditions: &'a [String],
+}
+
 impl PlanVerb {
     pub(crate) async fn run(&self, global: &Global, out: &Out) -> Result<u8, CliError> {
         let fleet = global.fleet()?;
         let request = request(&self.names, &fleet.policy)?;
-        let (mut controller, _wakes) = fleet.looking()?;
+        let (mut controller, _wakes) = fleet.looking().await?;
         if self.worktree {
             controller.preview(worktree(&worktree_root(global, None))?);
         } else if fleet.repo.dirty_desired().unwrap_or(false) {
@@ -55,9 +82,13 @@ impl PlanVerb {
             0
         };
         if out.json() {
-            Out::print_json(
-                &json!({ "decision": look.decision, "plan": look.plan, "counts": look.plan.counts(), "changes": look.plan.changes(), "conditions": look.conditions }),
-            )?;
+            Out::print_json(&Planned {
+                decision: &look.decision,
+                plan: &look.plan,
+                counts: look.plan.counts(),
+                changes: look.plan.changes(),
+                conditions: &look.conditions,
+            })?;
             return Ok(code);
         }
         Out::print(&rings(&look.decision));

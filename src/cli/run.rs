@@ -19,6 +19,12 @@ use crate::git::{Repo, watch};
 /// The loop: follows git and the engine, and keeps the containers equal to what is declared. Ends cleanly on SIGTERM and
 /// SIGINT; the containers go on.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence run                                beside the repository
+  ringfence run --repo ssh://git@forge/fleet.git --poll 30s
+  RINGFENCE_LOG=debug ringfence run
+
+Next: in another terminal `ringfence status --watch`; commit, and see it move.")]
 pub(crate) struct Run {
     /// How often a remote repository is fetched (`30s`, `5m`).
     #[arg(long, default_value = "60s", value_name = "DURATION", env = "RINGFENCE_POLL")]
@@ -90,14 +96,17 @@ fn follow_git(
                 () = tokio::time::sleep(poll) => {}
             }
             let mirror = repo.clone();
-            match tokio::task::spawn_blocking(move || mirror.fetch(FETCH)).await {
-                Ok(Ok(())) => {
-                    if wake.send(Wake::Git).is_err() {
-                        return;
-                    }
-                }
-                Ok(Err(error)) => tracing::warn!("{error}; the last state stays"),
-                Err(_) => return,
+            let Ok(fetched) = tokio::task::spawn_blocking(move || mirror.fetch(FETCH)).await else {
+                return;
+            };
+            let trouble = fetched
+                .err()
+                .map(|e| format!("{e}; what was fetched last stays in force"));
+            if let Some(trouble) = &trouble {
+                tracing::warn!("{trouble}");
+            }
+            if wake.send(Wake::Fetched(trouble)).is_err() {
+                return;
             }
         }
     });

@@ -1,22 +1,28 @@
 //! `ringfence stack`.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use clap_complete::engine::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::Global;
 use super::error::CliError;
 use super::out::Out;
 use super::table::table;
+use super::{Global, complete};
 use crate::diagnostic::did_you_mean;
-use crate::fleet::stacks::{Stack, Stacks};
+use crate::fleet::stacks::{Backend, Route, Stack, Stacks};
 
 /// Model stacks: list them, preview effort → tier → backend → model.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence stack list
+  ringfence stack preview hyperscaler          who answers each effort
+  ringfence stack list --ring prod             as prod's release declares them")]
 pub(crate) struct StackVerb {
     #[command(subcommand)]
     verb: Verb,
     /// The ring whose stacks are meant [default: the first].
-    #[arg(long, global = true)]
+    #[arg(long, global = true, add = ArgValueCandidates::new(complete::rings))]
     ring: Option<String>,
 }
 
@@ -27,8 +33,37 @@ enum Verb {
     /// What each effort is answered by.
     Preview {
         /// The stack.
+        #[arg(add = ArgValueCandidates::new(complete::stacks))]
         name: String,
     },
+}
+
+/// One of `stack list -o json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StackLine<'a> {
+    /// Its name.
+    name: &'a str,
+    /// Whether tenants that name none use it.
+    active: bool,
+    /// Whether it needs a GPU.
+    requires_gpu: bool,
+    /// GPU memory it needs, in GB.
+    vram_estimate_gb: Option<f64>,
+    /// When to choose it.
+    description: &'a str,
+}
+
+/// What `stack preview -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StackPreview<'a> {
+    /// Its name.
+    name: &'a str,
+    /// When to choose it.
+    description: &'a str,
+    /// Effort 1 to 10, each with who answers.
+    routes: Vec<Route>,
+    /// Overflow, in order.
+    cloud_pool: &'a [Backend],
 }
 
 impl StackVerb {
@@ -57,7 +92,13 @@ fn list(out: Out, stacks: &Stacks) -> Result<u8, CliError> {
         let all: Vec<_> = stacks
             .stacks
             .values()
-            .map(|s| json!({ "name": s.name, "active": active == Some(s.name.as_str()), "requires_gpu": s.requires_gpu, "vram_estimate_gb": s.vram_estimate_gb, "description": s.description }))
+            .map(|s| StackLine {
+                name: &s.name,
+                active: active == Some(s.name.as_str()),
+                requires_gpu: s.requires_gpu,
+                vram_estimate_gb: s.vram_estimate_gb,
+                description: &s.description,
+            })
             .collect();
         Out::print_json(&all)?;
         return Ok(0);
@@ -102,9 +143,12 @@ fn preview(out: Out, stacks: &Stacks, name: &str) -> Result<u8, CliError> {
         );
     };
     if out.json() {
-        Out::print_json(
-            &json!({ "name": stack.name, "description": stack.description, "routes": stack.preview(), "cloud_pool": stack.cloud_pool }),
-        )?;
+        Out::print_json(&StackPreview {
+            name: &stack.name,
+            description: &stack.description,
+            routes: stack.preview(),
+            cloud_pool: &stack.cloud_pool,
+        })?;
         return Ok(0);
     }
     Out::print(&text(stack));

@@ -3,23 +3,32 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
-use super::Global;
 use super::daemon::Daemon;
 use super::error::CliError;
 use super::out::Out;
 use super::plan::request;
 use super::table::table;
+use super::{Global, complete};
 use crate::controller::Request;
 use crate::controller::status::{RingStatus, ServiceStatus, Status, TenantStatus};
 use crate::text::Safe;
 
 /// Rings, tenants and services: what is declared, what runs, how it is.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence status                  all of it
+  ringfence status prod acme        a ring and a tenant
+  ringfence status --watch          follow it; q or Ctrl-C ends
+  ringfence status -o json          for programs: `ringfence schema output-status`
+
+Next: `ringfence plan` says what would change and why; `ringfence logs TENANT` what a service says.")]
 pub(crate) struct StatusVerb {
     /// Rings or tenants [default: all].
+    #[arg(value_name = "RING|TENANT", add = ArgValueCandidates::new(complete::both))]
     names: Vec<String>,
-    /// Print it again whenever it changes (asks the daemon).
+    /// Follow it: on a terminal drawn over (q ends), else a snapshot at each change. Asks the daemon.
     #[arg(long)]
     watch: bool,
 }
@@ -43,27 +52,13 @@ impl StatusVerb {
                 CliError::new("no daemon runs, so nothing changes by itself")
                     .hint("`ringfence run` starts one")
             })?;
-            let mut last = String::new();
-            daemon
-                .watch(|status| {
-                    let shown = if out.json() {
-                        serde_json::to_string(&status).unwrap_or_default() + "\n"
-                    } else {
-                        text(&status, &scope)
-                    };
-                    if shown != last {
-                        Out::print(if out.json() { "" } else { "\u{1b}[H\u{1b}[2J" });
-                        Out::print(&shown);
-                        last = shown;
-                    }
-                })
-                .await?;
-            return Ok(0);
+            let watch = daemon.watch().await?;
+            return super::watch::follow(watch, *out, |status| text(status, &scope)).await;
         }
         let status = match daemon {
             Some(daemon) => daemon.status().await?,
             None => {
-                let (mut controller, _wakes) = fleet.looking()?;
+                let (mut controller, _wakes) = fleet.looking().await?;
                 controller.look(&Request::default()).await?.status
             }
         };

@@ -1,18 +1,27 @@
 //! `ringfence tenant`.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use clap_complete::engine::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::Global;
 use super::declared::clean;
 use super::error::CliError;
 use super::out::Out;
 use super::table::table;
-use crate::fleet::check::{derived, services_of};
-use crate::fleet::tenants::TenantState;
+use super::{Global, complete};
+use std::collections::BTreeMap;
+
+use crate::fleet::check::{Derived, derived, services_of};
+use crate::fleet::names::RingName;
+use crate::fleet::tenants::{PlanTier, TenantState};
 
 /// Tenants: list them, show one, print its environment.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence tenant list
+  ringfence tenant show acme        plan tier, stack, spirit, services …
+  ringfence tenant env acme         the variables that its services get")]
 pub(crate) struct TenantVerb {
     #[command(subcommand)]
     verb: Verb,
@@ -25,13 +34,82 @@ enum Verb {
     /// All that follows from one tenant's file.
     Show {
         /// Its slug.
+        #[arg(add = ArgValueCandidates::new(complete::tenants))]
         tenant: String,
     },
     /// Its derived variables; `live` ones stand in /run/ringfence/context.json, the others in the environment.
     Env {
         /// Its slug.
+        #[arg(add = ArgValueCandidates::new(complete::tenants))]
         tenant: String,
     },
+}
+
+/// One of `tenant list -o json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TenantLine {
+    /// The name that its file has.
+    slug: String,
+    /// Its ring.
+    ring: RingName,
+    /// Whether its file has errors; nothing more is known then.
+    error: bool,
+    #[serde(flatten)]
+    declared: Option<TenantDeclared>,
+}
+
+/// What a file without errors declares.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TenantDeclared {
+    /// For people.
+    display_name: String,
+    /// What it may use.
+    plan_tier: PlanTier,
+    /// Its stack; empty where neither it nor the base names one.
+    stack: String,
+    /// Its spirit; empty where it names none.
+    spirit: String,
+    /// Whether it shall run.
+    state: TenantState,
+}
+
+/// What `tenant show -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TenantShown<'a> {
+    /// What follows from its file.
+    tenant: &'a Derived,
+    /// Its services.
+    services: &'a [String],
+    /// The id of its files, `ten-…`.
+    files: String,
+    /// Whether it shall run.
+    state: TenantState,
+    /// Free keys.
+    metadata: &'a BTreeMap<String, String>,
+}
+
+/// What `tenant env -o json` prints: its derived variables by name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TenantEnv(BTreeMap<&'static str, Variable>);
+
+/// A derived variable.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Variable {
+    /// Its value.
+    value: String,
+    /// Where it stands.
+    #[serde(rename = "in")]
+    stands: Stands,
+}
+
+/// Where a variable stands.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stands {
+    /// In every container's environment.
+    Environment,
+    /// In `/run/ringfence/context.json`, which is replaced without a restart.
+    Live,
 }
 
 impl TenantVerb {
@@ -68,7 +146,12 @@ fn list(global: &Global, out: Out) -> Result<u8, CliError> {
                     declared.ring.name.to_string(),
                     "its file has errors".to_owned(),
                 ]);
-                all.push(json!({ "slug": files.name, "ring": declared.ring.name, "error": true }));
+                all.push(TenantLine {
+                    slug: files.name.clone(),
+                    ring: declared.ring.name.clone(),
+                    error: true,
+                    declared: None,
+                });
                 continue;
             };
             let d = derived(&fleet.policy.settings, &declared.base.base, tenant);
@@ -87,7 +170,18 @@ fn list(global: &Global, out: Out) -> Result<u8, CliError> {
                 dash(&d.spirit),
                 state(tenant.state).to_owned(),
             ]);
-            all.push(json!({ "slug": d.slug, "ring": d.ring, "display_name": d.display_name, "plan_tier": d.plan_tier, "stack": d.stack, "spirit": d.spirit, "state": state(tenant.state) }));
+            all.push(TenantLine {
+                slug: files.name.clone(),
+                ring: d.ring,
+                error: false,
+                declared: Some(TenantDeclared {
+                    display_name: d.display_name,
+                    plan_tier: d.plan_tier,
+                    stack: d.stack,
+                    spirit: d.spirit,
+                    state: tenant.state,
+                }),
+            });
         }
     }
     if out.json() {
@@ -107,9 +201,13 @@ fn show(global: &Global, out: Out, slug: &str) -> Result<u8, CliError> {
     let d = derived(&fleet.policy.settings, base, tenant);
     let services: Vec<String> = services_of(&fleet.policy, base, tenant).into_iter().collect();
     if out.json() {
-        Out::print_json(
-            &json!({ "tenant": d, "services": services, "files": files.files.to_string(), "state": state(tenant.state), "metadata": tenant.metadata }),
-        )?;
+        Out::print_json(&TenantShown {
+            tenant: &d,
+            services: &services,
+            files: files.files.to_string(),
+            state: tenant.state,
+            metadata: &tenant.metadata,
+        })?;
         return Ok(0);
     }
     let mut rows = vec![
@@ -155,17 +253,11 @@ fn env(global: &Global, out: Out, slug: &str) -> Result<u8, CliError> {
     let Some(tenant) = &files.tenant else { return Ok(1) };
     let d = derived(&fleet.policy.settings, &declared.base.base, tenant);
     if out.json() {
-        let all: serde_json::Map<String, serde_json::Value> = d
-            .all()
-            .into_iter()
-            .map(|(k, v, fixed)| {
-                (
-                    k.to_owned(),
-                    json!({ "value": v, "in": if fixed { "environment" } else { "live" } }),
-                )
-            })
-            .collect();
-        Out::print_json(&all)?;
+        let all = d.all().into_iter().map(|(name, value, fixed)| {
+            let stands = if fixed { Stands::Environment } else { Stands::Live };
+            (name, Variable { value, stands })
+        });
+        Out::print_json(&TenantEnv(all.collect()))?;
         return Ok(0);
     }
     let mut rows = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::moved;
 use crate::fleet::names::ServiceKey;
 
 const FIRST_MS: i64 = 500;
@@ -75,6 +76,13 @@ impl Backoff {
         self.0.values().map(|f| f.next_try).filter(|t| *t > now).min()
     }
 
+    /// The clock was set.
+    pub fn moved(&mut self, step: SignedDuration) {
+        for failures in self.0.values_mut() {
+            failures.next_try = moved(failures.next_try, step);
+        }
+    }
+
     /// A person asks: everything may be tried at once.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -110,6 +118,14 @@ mod tests {
         backoff.name_taken(&key, "x".into(), now);
         let wait = backoff.of(&key).unwrap().next_try.duration_since(now).as_millis();
         assert!(wait <= 6_250, "{wait} for a stranger's name");
+        let back = SignedDuration::from_hours(-2);
+        backoff.moved(back);
+        assert!(backoff.holds(&key, moved(now, back)));
+        let next = backoff.next(moved(now, back)).unwrap();
+        assert!(
+            next.duration_since(moved(now, back)).as_millis() <= 6_250,
+            "a clock that is set back holds nothing up"
+        );
         backoff.worked(&key);
         assert!(!backoff.holds(&key, now));
     }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Finding, Severity};
-use crate::fleet::names::{CommitId, ContentId, Instance};
+use crate::fleet::names::{CommitId, ContentId, Instance, RingName, Slug};
 use crate::fleet::rings::Ring;
+use crate::fleet::tenants::TenantFiles;
 use crate::fleet::tree::Tree;
 use crate::fleet::{self, BaseRead, Policy, PolicyRead, TenantsRead};
 use crate::git::{GitError, Keep, Repo};
@@ -30,6 +31,8 @@ pub struct Books {
     instance: Instance,
     /// A work tree that stands for every branch's head.
     preview: Option<CommitId>,
+    /// The branches as they were last read.
+    heads: BTreeMap<String, CommitId>,
 }
 
 /// What a ring asks for, before its images are known.
@@ -79,6 +82,7 @@ impl Books {
             reached: HashSet::new(),
             instance,
             preview: None,
+            heads: BTreeMap::new(),
         }
     }
 
@@ -181,14 +185,35 @@ impl Books {
     }
 
     /// The branches and their heads.
-    pub fn branches(&self) -> Result<BTreeMap<String, CommitId>, GitError> {
+    pub fn branches(&mut self) -> Result<BTreeMap<String, CommitId>, GitError> {
         let mut branches = self.repo.branches()?;
+        branches.clone_into(&mut self.heads);
         if let Some(preview) = &self.preview {
             for head in branches.values_mut() {
                 preview.clone_into(head);
             }
         }
         Ok(branches)
+    }
+
+    /// While the repository is away: what was accepted last, and the branches as they were last read. So what runs is
+    /// kept and healed, and nothing new comes.
+    pub fn without_repository(
+        &mut self,
+        accepted: &CommitId,
+        error: &GitError,
+    ) -> Result<(Control, BTreeMap<String, CommitId>), GitError> {
+        let policy = self.policy(accepted)?;
+        let control = Control {
+            commit: accepted.clone(),
+            policy,
+            newly_accepted: false,
+            conditions: vec![format!(
+                "the repository cannot be read: {error}. The last accepted state {} stays: what runs is kept and healed, and nothing is removed",
+                accepted.short()
+            )],
+        };
+        Ok((control, self.heads.clone()))
     }
 
     /// Which commit of the control branch is in force. With nothing accepted yet its head is taken as it is. A head
@@ -211,8 +236,15 @@ impl Books {
             });
         }
         let head = branches.get(&self.control_branch);
-        let (commit, newly_accepted) = self.in_force(head, accepted, person, &mut conditions)?;
-        let policy = self.policy(&commit)?;
+        let (mut commit, mut newly_accepted) = self.in_force(head, accepted, person, &mut conditions)?;
+        let policy = match (self.policy(&commit), accepted) {
+            (Err(error), Some(accepted)) if newly_accepted => {
+                conditions.push(self.unreadable(&commit, accepted, &error));
+                (commit, newly_accepted) = (accepted.clone(), false);
+                self.policy(accepted)?
+            }
+            (read, _) => read?,
+        };
         let refused = if newly_accepted {
             self.why_not(&policy)
         } else {
@@ -266,8 +298,13 @@ impl Books {
         if head == accepted {
             return Ok((head.clone(), false));
         }
-        if self.repo.is_ancestor(accepted, head).unwrap_or(false) {
-            return Ok((head.clone(), true));
+        match self.repo.is_ancestor(accepted, head) {
+            Ok(true) => return Ok((head.clone(), true)),
+            Ok(false) => {}
+            Err(error) => {
+                conditions.push(self.unreadable(head, accepted, &error));
+                return Ok((accepted.clone(), false));
+            }
         }
         let (new, old) = (head.short(), accepted.short());
         if person {
@@ -280,6 +317,15 @@ impl Books {
             "control branch `{branch}` was rewritten: {new} does not descend from the accepted {old}, which stays; if that is meant, `ringfence apply` on this machine accepts it"
         ));
         Ok((accepted.clone(), false))
+    }
+
+    fn unreadable(&self, head: &CommitId, accepted: &CommitId, error: &GitError) -> String {
+        format!(
+            "control branch `{}` cannot be read at {}: {error}; the last accepted state {} stays, and nothing is removed",
+            self.control_branch,
+            head.short(),
+            accepted.short()
+        )
     }
 
     /// Why a new policy is not taken.
@@ -355,6 +401,62 @@ impl Books {
         })
     }
 
+    /// What a ring was asked to run, the newest first: by its pins, with their images, then by its branch.
+    pub fn asked_before(
+        &mut self,
+        ring: &RingName,
+        control: &CommitId,
+        tip: Option<&CommitId>,
+        most: usize,
+    ) -> Vec<(CommitId, BTreeMap<String, String>)> {
+        let mut asked = Vec::new();
+        for commit in self.changes_before(control, &[&format!("rings/pins/{ring}.yaml")], most) {
+            let policy = self.policy(&commit).ok().and_then(|read| read.policy.clone());
+            if let Some(pin) = policy.as_ref().and_then(|policy| policy.pins.get(ring)) {
+                let images = pin.images.iter().map(|(k, v)| (k.clone(), v.value.clone()));
+                asked.push((pin.release.value.clone(), images.collect()));
+            }
+        }
+        let by_branch = tip.map(|tip| self.changes_before(tip, &["desired", "stacks"], most));
+        asked.extend(by_branch.into_iter().flatten().map(|c| (c, BTreeMap::new())));
+        asked
+    }
+
+    /// The files of a tenant in a branch's history, the newest first, each with a commit that has them.
+    pub fn files_before(
+        &mut self,
+        tip: &CommitId,
+        slug: &Slug,
+        most: usize,
+    ) -> Vec<(CommitId, Arc<TenantFiles>)> {
+        let paths = tenant_paths(slug.as_str());
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let commits = self.changes_before(tip, &paths, most);
+        let mut found = Vec::new();
+        for commit in commits {
+            let read = self.tenants(&commit).ok();
+            if let Some(files) = read.and_then(|read| read.tenants.get(slug.as_str()).cloned()) {
+                found.push((commit, Arc::new(files)));
+            }
+        }
+        found
+    }
+
+    /// The commits of a first-parent history that changed any of the paths, the newest first. What cannot be read ends it.
+    fn changes_before(&self, tip: &CommitId, paths: &[&str], most: usize) -> Vec<CommitId> {
+        let mut changes = Vec::new();
+        let mut at = Some(tip.clone());
+        while let Some(from) = at.take().filter(|_| changes.len() < most) {
+            let Ok(Some(change)) = self.repo.last_change(&from, paths) else {
+                break;
+            };
+            let info = self.repo.commit(&change).ok();
+            at = info.and_then(|info| info.parents.into_iter().next());
+            changes.push(change);
+        }
+        changes
+    }
+
     /// Keeps a commit by a ref of ours, so that neither `gc` nor an outage takes it away.
     pub fn keep(&self, name: &str, commit: &CommitId) -> Result<(), GitError> {
         match &self.keep {
@@ -363,14 +465,17 @@ impl Books {
         }
     }
 
+    /// Keeps many commits, each under a name.
+    pub fn keep_all(&self, names: &[(String, CommitId)]) -> Result<(), GitError> {
+        match &self.keep {
+            Some(keep) if !names.is_empty() => keep.keep_all(&self.repo, names),
+            _ => Ok(()),
+        }
+    }
+
     /// The newest commit that changed a tenant's files.
     pub fn request_of(&mut self, tip: &CommitId, slug: &str) -> CommitId {
-        let paths = [
-            format!("desired/tenants/{slug}.yaml"),
-            format!("desired/secrets/{slug}"),
-            format!("desired/spirits/tenants/{slug}.md"),
-            format!("desired/spirits/tenants/{slug}"),
-        ];
+        let paths = tenant_paths(slug);
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.last_change(tip, &paths)
     }
@@ -382,12 +487,11 @@ impl Books {
         if let Some(found) = self.changes.get(&key) {
             return found.clone();
         }
-        let found = self
-            .repo
-            .last_change(tip, paths)
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| tip.clone());
+        // What cannot be walked now may be walked later: only an answer is kept.
+        let Ok(found) = self.repo.last_change(tip, paths) else {
+            return tip.clone();
+        };
+        let found = found.unwrap_or_else(|| tip.clone());
         self.changes.insert(key, found.clone());
         found
     }
@@ -410,6 +514,16 @@ impl Books {
         }
         reachable
     }
+}
+
+/// Where a tenant's own files are.
+fn tenant_paths(slug: &str) -> [String; 4] {
+    [
+        format!("desired/tenants/{slug}.yaml"),
+        format!("desired/secrets/{slug}"),
+        format!("desired/spirits/tenants/{slug}.md"),
+        format!("desired/spirits/tenants/{slug}"),
+    ]
 }
 
 /// A pin with an error holds its own ring only; every other error in policy or decisions holds the commit.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::books::{Control, branch_of};
+use super::books::{Books, Control, branch_of};
 use super::wanted::base_of;
 use super::{Controller, ControllerError, Request};
 use crate::decide::facts::Facts;
@@ -14,6 +14,7 @@ use crate::diagnostic::Severity;
 use crate::digest::Digest;
 use crate::fleet::names::{CommitId, RingName, Slug};
 use crate::fleet::{Policy, check};
+use crate::git::GitError;
 
 /// Git's part of a pass.
 pub(super) struct Gathered {
@@ -22,6 +23,8 @@ pub(super) struct Gathered {
     pub(super) decision: Decision,
     pub(super) control: CommitId,
     pub(super) conditions: Vec<String>,
+    /// Slugs that some ring's branch has a file of; none: not every ring's branch can be read.
+    pub(super) claimed: Option<BTreeSet<Slug>>,
 }
 
 impl Controller {
@@ -35,14 +38,8 @@ impl Controller {
     ) -> Result<Gathered, ControllerError> {
         self.parts.books.begin_pass();
         self.images.begin_pass();
-        let (control, branches) = tokio::task::block_in_place(|| {
-            let branches = self.parts.books.branches()?;
-            let control = self
-                .parts
-                .books
-                .control(&branches, facts.accepted.as_ref(), request.person)?;
-            Ok::<_, ControllerError>((control, branches))
-        })?;
+        let (control, heads) =
+            tokio::task::block_in_place(|| heads(&mut self.parts.books, facts, request.person))?;
         let Some(policy) = control.policy.policy.clone() else {
             return Err(ControllerError::Policy {
                 commit: control.commit.short().to_owned(),
@@ -66,8 +63,8 @@ impl Controller {
             .collect();
         let mut rings = BTreeMap::new();
         for ring in &policy.rings.0 {
-            let mut input = self.ring_input(ring, &control, &branches, facts, &policy);
-            if input.unknown_target.is_none() {
+            let mut input = self.ring_input(ring, &control, &heads, facts, &policy);
+            if input.unknown_target.is_none() && !input.unknown {
                 input.candidate = self.candidate(ring, &control, &policy, &input, facts, act).await;
             }
             rings.insert(ring.name.clone(), input);
@@ -100,6 +97,7 @@ impl Controller {
         let mut decision = decide(&world);
         heal_only(&mut decision, request, facts);
         Ok(Gathered {
+            claimed: claimed(&rings),
             policy_digest: Digest::of("policy", &format!("{:?}{:?}", policy.settings, policy.rings)),
             policy,
             decision,
@@ -126,7 +124,7 @@ impl Controller {
         &mut self,
         ring: &crate::fleet::rings::Ring,
         control: &Control,
-        branches: &BTreeMap<String, CommitId>,
+        heads: &Heads,
         facts: &Facts,
         policy: &Policy,
     ) -> RingInput {
@@ -136,12 +134,14 @@ impl Controller {
         let tip = if branch == books.control_branch() {
             Some(control.commit.clone())
         } else {
-            branches.get(&branch).cloned()
+            heads.of.get(&branch).cloned()
         };
         let mut input = RingInput {
             unknown_target: policy.settings.target(&ring.deployment_target.value).err(),
             branch,
             tip: tip.clone(),
+            unread: heads.unread,
+            unknown: self.unmatched.contains_key(&ring.name),
             ..RingInput::default()
         };
         let Some(tip) = tip else { return input };
@@ -315,6 +315,35 @@ impl Controller {
             }
         }
     }
+}
+
+/// The branches, and whether they are only what was read last.
+struct Heads {
+    of: BTreeMap<String, CommitId>,
+    unread: bool,
+}
+
+/// What is in force on the control branch, and the heads of all. Of a repository that is away the last accepted state stays.
+fn heads(books: &mut Books, facts: &Facts, person: bool) -> Result<(Control, Heads), GitError> {
+    match (books.branches(), &facts.accepted) {
+        (Ok(of), accepted) => {
+            let control = books.control(&of, accepted.as_ref(), person)?;
+            Ok((control, Heads { of, unread: false }))
+        }
+        (Err(error), Some(accepted)) => {
+            let (control, of) = books.without_repository(accepted, &error)?;
+            Ok((control, Heads { of, unread: true }))
+        }
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn claimed(rings: &BTreeMap<RingName, RingInput>) -> Option<BTreeSet<Slug>> {
+    let readable = rings
+        .values()
+        .all(|input| input.tip.is_some() && !input.unread && input.tenant_errors.is_empty());
+    let names = rings.values().flat_map(|input| input.tenants.keys());
+    readable.then(|| names.filter_map(|name| name.parse().ok()).collect())
 }
 
 /// `apply TENANT` heals a tenant to what it last ran; it moves nothing.

@@ -41,6 +41,8 @@ pub enum HolderError {
     Engine(#[from] EngineError),
 }
 
+/// So often a takeover takes the volume from one that makes it again.
+const TAKEOVERS: u32 = 5;
 const HOLDER: &str = "dev.ringfence.holder";
 const REPOSITORY: &str = "dev.ringfence.repository";
 const SOCKET: &str = "dev.ringfence.socket";
@@ -68,14 +70,15 @@ impl Holder {
         takeover: bool,
     ) -> Result<(), HolderError> {
         let name = volume(instance);
-        let found = engine.create_volume(&name, &self.labels(instance)).await?;
-        match self.judge(instance, &found) {
-            Err(HolderError::Other { .. }) if takeover => {
-                engine.remove_volume(&name).await?;
-                let found = engine.create_volume(&name, &self.labels(instance)).await?;
-                self.judge(instance, &found)
+        let mut tries = if takeover { TAKEOVERS } else { 0 };
+        loop {
+            let found = engine.create_volume(&name, &self.labels(instance)).await?;
+            match self.judge(instance, &found) {
+                // A holder that still runs may see it gone in between, and make it again.
+                Err(HolderError::Other { .. }) if tries > 0 => engine.remove_volume(&name).await?,
+                judged => return judged,
             }
-            other => other,
+            tries -= 1;
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
+use super::clock::moved;
 use super::run::Wake;
 use crate::decide::facts::Facts;
 use crate::engine::{Engine, EngineError};
@@ -15,6 +16,7 @@ use crate::fleet::compose::service::PullPolicy;
 use crate::fleet::names::{CommitId, ContentId};
 use crate::fleet::release::Release;
 use crate::render::repository;
+use crate::store::{Store, StoreError};
 
 /// How long a failed resolution is kept before it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(30);
@@ -22,6 +24,8 @@ const RETRY: SignedDuration = SignedDuration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(500);
 /// A verb that only looks waits longer: no later pass would bring the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the store has the images that are kept.
+const KEPT: &str = "images.kept";
 /// What a ring says meanwhile.
 const ASKING: &str = "its images are being asked for";
 
@@ -91,6 +95,44 @@ impl Images {
         Ok(Release::new(base.content, commit.clone(), images))
     }
 
+    /// Adds the images of services that do not run to a release that was read back from those that do. One that cannot be
+    /// had is left out: nothing needs it now.
+    pub async fn complete(&self, engine: &Engine, base: &Base, release: &mut Release) {
+        let mut images = release.images.clone();
+        for declared in base.services.declared().values() {
+            let name = &declared.image.value;
+            if !images.contains_key(name)
+                && let Ok(resolved) = one(engine, name, declared.pull).await
+            {
+                images.insert(name.clone(), resolved);
+            }
+        }
+        *release = Release::new(release.content, release.commit.clone(), images);
+    }
+
+    /// Goes on from what the last process left: the images that were kept then are taken to be so still.
+    pub fn resume(&mut self, store: &Store) {
+        let kept = store.meta(KEPT).ok().flatten();
+        self.kept = kept.and_then(|text| serde_json::from_str(&text).ok());
+    }
+
+    /// Leaves to the next process which images are kept.
+    pub fn leave(&self, store: &Store) -> Result<(), StoreError> {
+        let text = self
+            .kept
+            .as_ref()
+            .and_then(|kept| serde_json::to_string(kept).ok());
+        match text {
+            Some(text) => store.set_meta(KEPT, &text),
+            None => Ok(()),
+        }
+    }
+
+    /// The tags that keep images are looked at again.
+    pub fn look_again(&mut self) {
+        self.kept = None;
+    }
+
     /// Asks in a task of its own, and waits a moment for it: engines answer at once about images that they have.
     async fn ask(
         &self,
@@ -118,6 +160,13 @@ impl Images {
         });
         let moment = if patient { PATIENCE } else { MOMENT };
         tokio::time::timeout(moment, task).await.ok()?.ok()
+    }
+
+    /// The clock was set.
+    pub fn moved(&mut self, step: SignedDuration) {
+        for (_, at) in self.answers().values_mut().flatten() {
+            *at = moved(*at, step);
+        }
     }
 
     /// Whether something is being asked for.

@@ -2,47 +2,56 @@
 //!
 //! Level-triggered: a pass looks at the world and computes what is missing; what woke it never changes the outcome.
 
+mod abilities;
+mod adopt;
 pub mod backoff;
 pub mod books;
+pub mod clock;
 pub mod files;
 mod gather;
 pub mod holder;
 pub mod images;
+mod looks;
 mod pass;
 mod prepare;
 pub mod probes;
 mod record;
+mod recover;
 mod report;
 pub mod run;
 pub mod socket;
 pub mod status;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::apply::{Applier, Outcome, ProgressSink};
 use crate::decide::Decision;
+use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::names::{Instance, RingName, ServiceKey, Slug, SpecHash};
 use crate::git::GitError;
 use crate::plan::Plan;
-use crate::plan::seen::{Details, Observation, State};
+use crate::plan::seen::Observation;
 use crate::render::object::{ContainerSpec, Objects};
 use crate::store::{Store, StoreError};
 use backoff::Backoff;
 use books::Books;
+use clock::{Clock, moved};
 use files::{Files, FilesError, Live};
 use holder::{Holder, HolderError};
 use images::Images;
+use looks::Looks;
 use probes::Probes;
 use status::Status;
 
-/// So many inspections are made again at a look that nothing woke.
-const RENEWED_AT_ONCE: usize = 5;
+/// Where the store has the version of the API that was last spoken.
+pub const API: &str = "engine.api";
 
 /// What ends a pass, or the whole.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +123,10 @@ pub struct Request {
     pub resolve: bool,
     /// Any number of removals is allowed.
     pub prune: bool,
+    /// What carries our labels and is unknown is taken as ours; an empty volume may take the place of one that is gone.
+    pub adopt: bool,
+    /// Everything is looked at anew, not only what may have changed.
+    pub refresh: bool,
     /// A person stands behind it (a rewritten control branch is accepted).
     pub person: bool,
 }
@@ -145,12 +158,6 @@ pub struct Parts {
     pub daemon: bool,
 }
 
-/// A container's inspection, with the state that it was made in.
-struct Inspected {
-    state: State,
-    details: Details,
-}
-
 /// The controller: the world as last seen, and what is under way.
 pub struct Controller {
     parts: Parts,
@@ -159,7 +166,7 @@ pub struct Controller {
     backoff: Backoff,
     probes: Probes,
     busy: BTreeSet<ServiceKey>,
-    inspected: HashMap<String, Inspected>,
+    looks: Looks,
     gave_up: BTreeMap<String, Timestamp>,
     specs: BTreeMap<SpecHash, ContainerSpec>,
     live: Live,
@@ -175,14 +182,22 @@ pub struct Controller {
     acting: Request,
     /// Networks that cannot be made now.
     stuck_networks: BTreeSet<String>,
+    /// Volumes that are wanted and could not be made.
+    missing_volumes: BTreeSet<String>,
     /// Ends that were counted: container → the start that it ended after.
     ends: BTreeMap<String, Timestamp>,
     /// Since when the engine has been watched without a gap: what happened before says nothing about a release.
     watched_since: Timestamp,
-    /// Where the round of renewed inspections stands.
-    renewed: String,
+    /// What the engine cannot do; none: not asked yet.
+    abilities: Option<abilities::Abilities>,
+    /// Whether somebody set the clock.
+    clock: Clock,
+    /// Why the URL could not be fetched, while it cannot be.
+    fetch_trouble: Option<String>,
+    /// Rings that run and are neither remembered nor found in history, with what was asked of it.
+    unmatched: BTreeMap<RingName, Digest>,
     /// Specs that the engine refused to make or start, with its words.
-    refused: BTreeMap<ServiceKey, (SpecHash, String)>,
+    refused: BTreeMap<ServiceKey, Refusal>,
     /// Our networks that are there.
     networks: BTreeSet<String>,
     /// Whether each ring goes back by itself.
@@ -193,6 +208,15 @@ pub struct Controller {
     last: Last,
     status: tokio::sync::watch::Sender<Arc<Status>>,
     wake: mpsc::UnboundedSender<run::Wake>,
+}
+
+/// The engine does not make or start a spec.
+struct Refusal {
+    spec: SpecHash,
+    /// Its words.
+    reason: String,
+    /// After so many tries in a row it is held against the release.
+    proven_by: u32,
 }
 
 /// What the last pass saw and wanted.
@@ -211,7 +235,8 @@ struct Last {
 }
 
 impl Controller {
-    /// Puts the parts together. `wake` is where finished services and probes report.
+    /// Puts the parts together. `wake` is where finished services and probes report. One that is no daemon goes on with
+    /// what the last process saw.
     pub fn new(parts: Parts, wake: mpsc::UnboundedSender<run::Wake>) -> Self {
         // More engine calls at once only make each wait longer (peers.md): at least 4, so that network waits overlap.
         let at_once = std::thread::available_parallelism().map_or(4, |n| n.get().max(4));
@@ -222,14 +247,20 @@ impl Controller {
             parts.progress.clone(),
         );
         let live = parts.files.read_live();
+        let mut images = Images::new(wake.clone());
+        let mut looks = Looks::default();
+        if !parts.daemon {
+            looks = Looks::kept(&parts.store).unwrap_or_default();
+            images.resume(&parts.store);
+        }
         let (status, _) = tokio::sync::watch::channel(Arc::new(Status::default()));
         Self {
             applier,
-            images: Images::new(wake.clone()),
+            images,
             backoff: Backoff::default(),
             probes: Probes::new(wake.clone()),
             busy: BTreeSet::new(),
-            inspected: HashMap::new(),
+            looks,
             gave_up: BTreeMap::new(),
             specs: BTreeMap::new(),
             live,
@@ -239,9 +270,13 @@ impl Controller {
             scope: Request::default(),
             acting: Request::default(),
             stuck_networks: BTreeSet::new(),
+            missing_volumes: BTreeSet::new(),
             ends: BTreeMap::new(),
             watched_since: Timestamp::now(),
-            renewed: String::new(),
+            abilities: None,
+            clock: Clock::new(Timestamp::now(), Instant::now()),
+            fetch_trouble: None,
+            unmatched: BTreeMap::new(),
             refused: BTreeMap::new(),
             networks: BTreeSet::new(),
             rollback: BTreeMap::new(),
@@ -264,9 +299,11 @@ impl Controller {
         use crate::apply::{ApplyError, Ended};
         use crate::plan::replace::Wait;
         self.busy.remove(&outcome.key);
-        self.gave_up.extend(outcome.gave_up);
+        // The clock may have been set back while the calls were made.
+        let gave_up = outcome.gave_up.into_iter();
+        self.gave_up.extend(gave_up.map(|(id, at)| (id, at.min(now))));
         for id in &outcome.touched {
-            self.inspected.remove(id);
+            self.looks.drop_one(id);
         }
         match outcome.ended {
             Ended::Done => self.backoff.worked(&outcome.key),
@@ -287,10 +324,15 @@ impl Controller {
             }
             Ended::Failed(error) => {
                 if let (ApplyError::Engine(engine), Some(spec)) = (&error, outcome.wanted)
+                    && outcome.making
                     && !engine.says_nothing_about_the_release()
                 {
-                    self.refused
-                        .insert(outcome.key.clone(), (spec, error.to_string()));
+                    let refusal = Refusal {
+                        spec,
+                        reason: error.to_string(),
+                        proven_by: engine.tries_that_prove_it(),
+                    };
+                    self.refused.insert(outcome.key.clone(), refusal);
                 }
                 self.backoff.failed(&outcome.key, error.to_string(), now);
             }
@@ -299,28 +341,53 @@ impl Controller {
 
     /// The stream of events broke: inspections may be out of date, and ends may have come from outside.
     pub fn missed_events(&mut self, now: Timestamp) {
-        self.inspected.clear();
+        self.looks.clear();
+        self.watched_since = now;
+        // Another engine may have come in its place.
+        self.abilities = None;
+    }
+
+    /// What was remembered as a time of day moves along when somebody set the clock, and nothing that ran before counts
+    /// as watched.
+    fn follow_clock(&mut self) {
+        let now = Timestamp::now();
+        let Some(step) = self.clock.step(now, Instant::now()) else {
+            return;
+        };
+        tracing::warn!("the clock was set by {step:#}: what is waited for goes on as before");
+        for at in self.gave_up.values_mut() {
+            *at = moved(*at, step);
+        }
+        self.backoff.moved(step);
+        self.images.moved(step);
         self.watched_since = now;
     }
 
-    /// A few inspections are made again at each look that nothing woke: what no event told is found in turn.
-    pub fn renew_some(&mut self) {
-        let mut ids: Vec<String> = self
-            .inspected
-            .keys()
-            .filter(|id| **id > self.renewed)
-            .cloned()
-            .collect();
-        ids.sort();
-        ids.truncate(RENEWED_AT_ONCE);
-        self.renewed = ids.last().cloned().unwrap_or_default();
-        for id in ids {
-            self.inspected.remove(&id);
+    /// A look that nothing woke: what no event told is found in turn.
+    pub fn look_round(&mut self) {
+        self.looks.drop_some();
+        self.read_live();
+    }
+
+    /// Live files are looked at on the disk: somebody may have edited them.
+    pub fn read_live(&mut self) {
+        self.live = self.parts.files.read_live();
+    }
+
+    /// What this process leaves to the next one, so that it need not ask the engine again. No more than a cache: a failure
+    /// costs calls.
+    pub async fn leave(&self) {
+        let left = self.looks.keep(&self.parts.store);
+        let left = left.and_then(|()| self.images.leave(&self.parts.store));
+        if let Some(api) = self.parts.engine.api().await
+            && left.and_then(|()| self.parts.store.set_meta(API, &api)).is_err()
+        {
+            tracing::warn!("what was seen cannot be kept for the next process");
         }
     }
 
     /// An event says that what was known of a container by inspection is out of date.
     pub fn container_changed(&mut self, id: &str) {
-        self.inspected.remove(id);
+        self.looks.drop_one(id);
     }
 }

@@ -7,15 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::gather::Gathered;
 use super::wanted::{Asked, Wanted, in_scope};
-use super::{Controller, ControllerError, Inspected, Last, Request, run};
+use super::{Controller, ControllerError, Last, Request, run};
 use crate::apply::Outcome;
 use crate::decide::facts::Facts;
 use crate::decide::{Decision, Task};
 use crate::engine::EngineError;
 use crate::fleet::names::{Owner, ServiceKey, SpecHash};
-use crate::plan::replace::{Health, Next};
-use crate::plan::seen::{Observation, SeenContainer, State};
-use crate::plan::{Action, Input, Plan, plan};
+use crate::plan::replace::Health;
+use crate::plan::seen::{Details, Observation, SeenContainer, State};
+use crate::plan::{Action, Hold, Input, Plan, plan};
+use crate::render::object::MountFrom;
 
 /// So often the world is looked at, though nothing woke us.
 pub const RESYNC: SignedDuration = SignedDuration::from_secs(60);
@@ -43,9 +44,14 @@ impl Controller {
         if request.resolve {
             self.images.forget();
         }
-        let result = self.try_pass(request).await;
-        if self.pass % TIDY_EVERY == 1 {
-            self.parts.store.forget_old_steps(STEPS_KEPT)?;
+        if request.refresh {
+            self.refresh();
+        }
+        self.follow_clock();
+        let mut result = self.try_pass(request).await;
+        if result.is_ok() && self.pass % TIDY_EVERY == 1 {
+            let tidied = self.parts.store.forget_old_steps(STEPS_KEPT);
+            result = tidied.map(drop).map_err(ControllerError::from);
         }
         self.last.error = result.as_ref().err().map(ToString::to_string);
         self.publish();
@@ -62,13 +68,24 @@ impl Controller {
         let now = Timestamp::now();
         // It says how things stand, whoever watched: nothing follows from it.
         self.watched_since = Timestamp::MIN;
-        let facts = self.parts.store.facts()?;
-        let gathered = self.gather(&facts, request, now, false).await?;
-        let wanted = self.render(&gathered);
+        if request.refresh {
+            self.refresh();
+        }
+        self.scope = request.clone();
+        let mut facts = self.parts.store.facts()?;
+        // First the engine: a connection that is resumed proves itself with a look.
         let (seen, unread) = self.observe(false).await?;
-        self.probes.ask_once(&wanted.objects, &seen).await;
+        let mut gathered = self.gather(&facts, request, now, false).await?;
+        if self.recover(&gathered, &seen, &mut facts, false).await? {
+            gathered = self.gather(&facts, request, now, false).await?;
+        }
+        let mut wanted = self.render(&gathered);
+        nobodys(&mut wanted, &mut gathered, &seen, request);
+        gathered
+            .conditions
+            .extend(self.learn(&wanted.objects, request.refresh).await);
+        self.probes.ask_once(&wanted.objects, &seen, true).await;
         let mut plan = self.plan(&wanted, &seen, &facts, now)?;
-        let mut gathered = gathered;
         gathered.conditions.extend(unread);
         hold_removals(&mut plan, &mut gathered, request);
         scope_plan(&mut plan, request, &gathered.decision);
@@ -85,6 +102,13 @@ impl Controller {
             conditions: self.last.conditions.clone(),
             status: self.status.borrow().as_ref().clone(),
         })
+    }
+
+    /// A person trusts nothing that was remembered of the engine.
+    fn refresh(&mut self) {
+        self.looks.clear();
+        self.images.look_again();
+        self.read_live();
     }
 
     fn render(&mut self, gathered: &Gathered) -> Wanted {
@@ -126,18 +150,36 @@ impl Controller {
     async fn try_pass(&mut self, request: &Request) -> Result<(), ControllerError> {
         let now = Timestamp::now();
         let acting = self.acting.clone();
-        let facts = self.parts.store.facts()?;
+        // First the engine: whose instance it is decides whether anything may be done at all.
+        let (seen, unread) = self.observe(true).await?;
+        let mut facts = self.parts.store.facts()?;
         let mut gathered = self.gather(&facts, request, now, true).await?;
+        if self.recover(&gathered, &seen, &mut facts, true).await? {
+            facts = self.parts.store.facts()?;
+            gathered = self.gather(&facts, request, now, true).await?;
+        }
         if request.again && self.again(&gathered.decision, request, now)? {
             let facts = self.parts.store.facts()?;
             gathered = self.gather(&facts, request, now, true).await?;
         }
-        let wanted = self.render(&gathered);
-        let (seen, unread) = self.observe(true).await?;
+        let mut wanted = self.render(&gathered);
+        gathered
+            .conditions
+            .extend(self.learn(&wanted.objects, request.refresh).await);
         gathered.conditions.extend(unread);
+        nobodys(&mut wanted, &mut gathered, &seen, request);
+        self.remember_volumes(&seen, &facts)?;
+        if !self.parts.daemon {
+            // What is healthy is known at once, so that there is nothing to wait for where there is nothing to do.
+            self.probes.ask_once(&wanted.objects, &seen, false).await;
+        }
         self.remember_asked(&gathered.decision, &wanted, &acting, now)?;
         let facts = self.parts.store.facts()?;
         let mut plan = self.plan(&wanted, &seen, &facts, now)?;
+        if request.adopt && self.adopt(&mut plan, &gathered.decision, now)? {
+            let facts = self.parts.store.facts()?;
+            plan = self.plan(&wanted, &seen, &facts, now)?;
+        }
         self.count_ends(&plan, &seen, now);
         hold_removals(&mut plan, &mut gathered, request);
         self.record(&plan, &wanted, &seen, &facts, &gathered.decision, now)
@@ -145,8 +187,9 @@ impl Controller {
         let policy = gathered.policy.clone();
         scope_plan(&mut plan, &acting, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);
-        self.prepare(&wanted, &acting, &policy).await?;
-        self.start_services(now);
+        self.prepare(&wanted, &acting, &policy, now).await?;
+        self.start_unmatched().await;
+        self.start_services(now, None);
         let facts = self.parts.store.facts()?;
         if let Err(error) = self.images.keep(&self.parts.engine, &facts).await {
             self.last
@@ -166,29 +209,20 @@ impl Controller {
                 .await?;
         }
         let ids: BTreeSet<&String> = seen.containers.iter().map(|c| &c.id).collect();
-        self.inspected.retain(|id, _| ids.contains(id));
         self.gave_up.retain(|id, _| ids.contains(id));
         // A refusal is told under its service and spec, since it has no container.
         self.told.retain(|id| id.contains(' ') || ids.contains(id));
         self.ends.retain(|id, _| ids.contains(id));
-        let missing: Vec<(String, crate::plan::seen::State)> = seen
-            .containers
-            .iter()
-            .filter(|c| self.inspected.get(&c.id).is_none_or(|i| i.state != c.state))
-            .map(|c| (c.id.clone(), c.state))
-            .collect();
         let engine = &self.parts.engine;
-        let inspected: Vec<_> = stream::iter(missing)
-            .map(|(id, state)| async move { (engine.inspect(&id).await, id, state) })
+        let inspected: Vec<_> = stream::iter(self.looks.missing(&seen))
+            .map(|(id, stamp)| async move { (engine.inspect(&id).await, id, stamp) })
             .buffer_unordered(READS_AT_ONCE)
             .collect()
             .await;
         let mut unread = Vec::new();
-        for (details, id, state) in inspected {
+        for (details, id, stamp) in inspected {
             match details {
-                Ok(Some(details)) => {
-                    self.inspected.insert(id, Inspected { state, details });
-                }
+                Ok(Some(details)) => self.looks.note(id, stamp, details),
                 Ok(None) => {}
                 // One that cannot be read must not keep the others from being healed.
                 Err(error @ EngineError::Unreachable { .. }) => return Err(error.into()),
@@ -202,9 +236,19 @@ impl Controller {
             .cloned()
             .collect();
         for container in &mut seen.containers {
-            container.details = self.inspected.get(&container.id).map(|i| i.details.clone());
+            container.details = self.looks.of(&container.id).cloned();
+            if let Some(details) = &mut container.details {
+                not_in_future(details, self.watched_since);
+            }
         }
         Ok((seen, unread))
+    }
+
+    /// Where a volume was seen, data was: an empty one is never made in its place unasked.
+    fn remember_volumes(&self, seen: &Observation, facts: &Facts) -> Result<(), ControllerError> {
+        let seen = seen.volumes.iter().map(|v| v.name.clone());
+        let new: Vec<String> = seen.filter(|name| !facts.volumes.contains(name)).collect();
+        Ok(self.parts.store.volumes(&new, true)?)
     }
 
     /// The plan of this moment.
@@ -269,15 +313,16 @@ impl Controller {
     /// A container that ended soon after its start, or a job that failed, is started again later each time: the table
     /// itself would start it at once, for ever.
     fn count_ends(&mut self, plan: &Plan, seen: &Observation, now: Timestamp) {
-        self.backoff
-            .retain(|key| plan.services.iter().any(|s| s.key == *key));
+        self.backoff.retain(|key| plan.service(key).is_some());
+        let by_service = seen.by_service();
         for service in plan.services.iter().filter(|s| !self.busy.contains(&s.key)) {
             let Some(wanted) = service.aim.wanted else {
                 continue;
             };
-            for container in seen
-                .containers
-                .iter()
+            let own = by_service.get(&(&service.key.owner, service.key.service.as_str()));
+            for container in own
+                .into_iter()
+                .flatten()
                 .filter(|c| c.spec == Some(wanted) && service.seats.iter().any(|s| s.id == c.id))
             {
                 let Some((started, reason)) = ended_badly(container, service.aim.job) else {
@@ -290,23 +335,34 @@ impl Controller {
         }
     }
 
-    /// Starts the calls of every service that can go on, beside those that are under way.
-    fn start_services(&mut self, now: Timestamp) {
+    /// Starts the calls of every service that can go on, beside those that are under way. `network`: only of those whose
+    /// own it is.
+    pub(super) fn start_services(&mut self, now: Timestamp, network: Option<&str>) {
         let pass = self.pass;
         let mut ready: Vec<_> = self
             .last
             .plan
             .services
             .iter()
+            .filter(|s| network.is_none_or(|n| s.object.as_ref().is_some_and(|o| o.home_network == n)))
             // Without its own network a container would hang on a stranger's of the same name.
             .filter(|s| {
                 s.object
                     .as_ref()
                     .is_none_or(|o| self.networks.contains(&o.home_network))
             })
+            // The engine would make a volume that is not there by itself, without our labels.
+            .filter(|s| {
+                let mounts = s.object.iter().flat_map(|o| o.spec.mounts.values());
+                let mut volumes = mounts.filter_map(|mount| match &mount.from {
+                    MountFrom::Volume(name) => Some(name),
+                    _ => None,
+                });
+                !volumes.any(|name| self.missing_volumes.contains(name))
+            })
             .filter(|s| s.blocked.is_none())
             .filter(|s| !self.busy.contains(&s.key) && !self.backoff.holds(&s.key, now))
-            .filter(|s| !s.thaw.is_empty() || matches!(s.next(now), Next::Call(_)))
+            .filter(|s| s.wants_calls(now))
             .cloned()
             .collect();
         // The same for the further networks of a shared service: one tenant's trouble does not hold it up.
@@ -320,7 +376,8 @@ impl Controller {
             tokio::spawn(async move {
                 let lost = Outcome::lost(service.key.clone());
                 // A panic ends that one task; the service must not stay busy for ever.
-                let outcome = tokio::spawn(async move { applier.service(pass, service).await }).await;
+                let calls = async move { Box::pin(applier.service(pass, service)).await };
+                let outcome = tokio::spawn(calls).await;
                 let _ = wake.send(run::Wake::Service(Box::new(outcome.unwrap_or(lost))));
             });
         }
@@ -362,6 +419,20 @@ impl Controller {
     }
 }
 
+/// A start that lies in the future was before the clock was set back: it counts from when that was seen.
+fn not_in_future(details: &mut Details, watched_since: Timestamp) {
+    let now = Timestamp::now();
+    let latest = if watched_since == Timestamp::MIN {
+        now
+    } else {
+        watched_since
+    };
+    if details.started_at.is_some_and(|at| at > now) {
+        details.started_at = Some(latest);
+        details.finished_at = details.finished_at.map(|at| at.max(latest));
+    }
+}
+
 /// When it was started and how it ended, if that was too soon or a failed job.
 fn ended_badly(container: &SeenContainer, job: bool) -> Option<(Timestamp, String)> {
     let details = container
@@ -399,7 +470,7 @@ fn hold_removals(plan: &mut Plan, gathered: &mut Gathered, request: &Request) {
         return;
     }
     let tenants = &gathered.decision.tenants;
-    let mut held = Vec::new();
+    let mut held = BTreeSet::new();
     for ring in &mut gathered.decision.rings {
         let stays = |owner: &Owner| match owner {
             Owner::Tenant(slug) => tenants
@@ -434,6 +505,42 @@ fn hold_removals(plan: &mut Plan, gathered: &mut Gathered, request: &Request) {
         );
         plan.remove_volumes.clear();
         gathered.conditions.push(text);
+    }
+}
+
+/// Tenants that run here, that no ledger knows and no ring declares: a person may have them removed. Their data stays.
+fn nobodys(wanted: &mut Wanted, gathered: &mut Gathered, seen: &Observation, request: &Request) {
+    let containers = seen.containers.iter().filter_map(|c| c.owner.as_ref());
+    let networks = seen.networks.iter().filter_map(|n| n.owner.as_ref());
+    let is_nobodys = |owner: &&Owner| match owner {
+        Owner::Tenant(slug) => {
+            let claimed = gathered.claimed.as_ref();
+            !wanted.holds.contains_key(*owner)
+                && !gathered.decision.tenants.contains_key(slug)
+                && claimed.is_some_and(|claimed| !claimed.contains(slug))
+        }
+        _ => false,
+    };
+    let nobodys: BTreeSet<Owner> = containers.chain(networks).filter(is_nobodys).cloned().collect();
+    if nobodys.is_empty() {
+        return;
+    }
+    let most = (gathered.decision.tenants.len() / 5).max(1);
+    let names: Vec<String> = nobodys.iter().map(Owner::to_string).collect();
+    let names = names.join(", ");
+    if !request.adopt || request.is_scoped() {
+        gathered.conditions.push(format!(
+            "tenants that no ring declares run here: {names}: they are left alone, until `ringfence apply --adopt` removes them (their volumes stay)"
+        ));
+    } else if nobodys.len() > most && !request.prune {
+        gathered.conditions.push(format!(
+            "{} tenants that no ring declares would be removed at once, more than {most} ({names}): `ringfence apply --adopt --prune` allows it",
+            nobodys.len()
+        ));
+    } else {
+        wanted
+            .holds
+            .extend(nobodys.into_iter().map(|owner| (owner, Hold::Free)));
     }
 }
 

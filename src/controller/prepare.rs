@@ -1,27 +1,36 @@
 //! Makes what containers need before they are made, and removes what nothing hangs on any more.
 
 use std::collections::BTreeSet;
+use std::future::ready;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::wanted::{Wanted, in_scope};
 use super::{Controller, ControllerError, Request};
-use crate::engine::{EngineError, labels, subnets};
+use crate::engine::{Engine, EngineError, labels, subnets};
 use crate::fleet::Policy;
+use crate::fleet::settings::AddressPool;
 use crate::plan::replace::Call;
 use crate::render::object::NetworkObject;
 use crate::store::NewEvent;
 
 /// So often another subnet is tried when the engine says that one overlaps.
 const SUBNET_TRIES: usize = 64;
+/// So many networks or volumes are made or removed at once: the engine does most of it one after another anyway.
+const AT_ONCE: usize = 4;
 
 impl Controller {
-    /// Files, networks, volumes. What will be created is written down first.
+    /// Files, volumes, networks. What will be created is written down first. As soon as a network is there, services on it
+    /// start: the engine makes networks one after another, and two hundred containers need not wait for the last.
     pub(super) async fn prepare(
         &mut self,
         wanted: &Wanted,
         request: &Request,
         policy: &Policy,
+        now: Timestamp,
     ) -> Result<(), ControllerError> {
         self.write_down()?;
         for set in wanted.objects.content.values() {
@@ -37,31 +46,15 @@ impl Controller {
                 self.live.insert(folder, live.files.clone());
             }
         }
-        let networks = self.last.plan.make_networks.clone();
-        self.make_networks(&networks, policy).await?;
-        for volume in self.last.plan.make_volumes.clone() {
-            let labels = labels::of_owner(&self.parts.instance, &policy.settings.fleet, &volume.owner);
-            match self.parts.engine.create_volume(&volume.name, &labels).await {
-                Ok(found)
-                    if found.get(labels::INSTANCE).map(String::as_str)
-                        == Some(self.parts.instance.as_str()) => {}
-                Ok(_) => self.last.conditions.push(format!(
-                    "volume {} was there and is not labelled as ours: it is used as it is",
-                    volume.name
-                )),
-                Err(error) => self
-                    .last
-                    .conditions
-                    .push(format!("volume {} cannot be made: {error}", volume.name)),
-            }
-        }
+        self.make_volumes(policy).await;
+        self.make_networks(policy, now).await?;
         self.remove_left_overs().await;
         Ok(())
     }
 
     /// Names and specs of all that this pass may make: only what stands in the ledger is ever removed.
     fn write_down(&self) -> Result<(), ControllerError> {
-        let plan = &self.last.plan;
+        let (plan, known) = (&self.last.plan, self.parts.store.known()?);
         let mut creates: Vec<_> = Vec::new();
         let mut specs: Vec<_> = Vec::new();
         for service in plan
@@ -69,32 +62,43 @@ impl Controller {
             .iter()
             .filter(|s| s.steps.iter().any(|c| matches!(c, Call::Create { .. })))
         {
-            if let Some(object) = &service.object {
-                creates.push((
-                    format!("{}.{}", object.base_name, object.hash.0.short()),
-                    Some(object.hash),
-                ));
+            let Some(object) = &service.object else { continue };
+            let name = format!("{}.{}", object.base_name, object.hash.0.short());
+            // Until a create is through each pass plans it again; it was written down by the first.
+            if known.get(&name) != Some(&Some(object.hash)) {
+                creates.push((name, Some(object.hash)));
                 specs.push((object.hash, &object.spec));
             }
         }
         creates.extend(plan.make_networks.iter().map(|n| (n.name.clone(), None)));
         creates.extend(plan.make_volumes.iter().map(|v| (v.name.clone(), None)));
-        self.parts.store.know(&creates, Timestamp::now())?;
+        // A spec without its name harms nothing; a name promises that its spec can be shown.
         self.parts.store.keep_specs(&specs)?;
+        self.parts.store.know(&creates, Timestamp::now())?;
         Ok(())
     }
 
     async fn remove_left_overs(&mut self) {
         self.remove_doubles().await;
-        for network in self.last.plan.remove_networks.clone() {
-            if let Err(error) = self.parts.engine.remove_network(&network.id).await {
-                self.last
-                    .conditions
-                    .push(format!("network {} cannot be removed: {error}", network.name));
-            }
-        }
+        let engine = &self.parts.engine;
+        let networks = stream::iter(self.last.plan.remove_networks.clone()).map(|network| async move {
+            let removed = engine.remove_network(&network.id).await;
+            let told = |error| format!("network {} cannot be removed: {error}", network.name);
+            removed.err().map(told)
+        });
+        let told: Vec<_> = networks.buffered(AT_ONCE).filter_map(ready).collect().await;
+        self.last.conditions.extend(told);
         for volume in self.last.plan.remove_volumes.clone() {
-            if let Err(error) = self.parts.engine.remove_volume(&volume.name).await {
+            let removed = self.parts.engine.remove_volume(&volume.name).await;
+            let forget = |()| {
+                self.parts
+                    .store
+                    .volumes(std::slice::from_ref(&volume.name), false)
+            };
+            let forgotten = removed
+                .map_err(ControllerError::from)
+                .and_then(|gone| Ok(forget(gone)?));
+            if let Err(error) = forgotten {
                 self.last
                     .conditions
                     .push(format!("volume {} cannot be removed: {error}", volume.name));
@@ -122,56 +126,56 @@ impl Controller {
         }
     }
 
-    /// Each network gets the next free subnet of the pool; one that the engine refuses as overlapping is skipped.
-    async fn make_networks(
-        &mut self,
-        networks: &[NetworkObject],
-        policy: &Policy,
-    ) -> Result<(), ControllerError> {
-        let mut taken: Vec<String> = self
-            .last
-            .seen
-            .networks
-            .iter()
-            .flat_map(|n| n.subnets.iter().cloned())
-            .collect();
+    async fn make_volumes(&mut self, policy: &Policy) {
+        let (engine, instance) = (&self.parts.engine, &self.parts.instance);
+        let volumes = stream::iter(self.last.plan.make_volumes.clone());
+        let made = volumes.map(|volume| async move {
+            let labels = labels::of_owner(instance, &policy.settings.fleet, &volume.owner);
+            let name = volume.name;
+            match engine.create_volume(&name, &labels).await {
+                Ok(found) if found.get(labels::INSTANCE).map(String::as_str) == Some(instance.as_str()) => {
+                    None
+                }
+                Ok(_) => Some((
+                    format!("volume {name} was there and is not labelled as ours: it is used as it is"),
+                    None,
+                )),
+                Err(error) => Some((format!("volume {name} cannot be made: {error}"), Some(name))),
+            }
+        });
+        let told: Vec<_> = made.buffered(AT_ONCE).filter_map(ready).collect().await;
+        let (conditions, missing): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        self.last.conditions.extend(conditions);
+        self.missing_volumes = missing.into_iter().flatten().collect();
+    }
+
+    async fn make_networks(&mut self, policy: &Policy, now: Timestamp) -> Result<(), ControllerError> {
+        let seen = &self.last.seen.networks;
+        let mut taken: Vec<String> = seen.iter().flat_map(|n| n.subnets.iter().cloned()).collect();
         taken.extend(subnets::host_routes().unwrap_or_default());
+        let (taken, engine) = (Mutex::new(taken), self.parts.engine.clone());
         let pool = policy.settings.address_pool;
+        let networks = stream::iter(self.last.plan.make_networks.clone());
+        let making = networks.map(|network| {
+            let (taken, engine) = (&taken, &engine);
+            async move {
+                let done = make_network(engine, &network, &pool, taken).await;
+                (network.name, done)
+            }
+        });
+        let mut making = pin!(making.buffer_unordered(AT_ONCE));
         let mut made = Vec::new();
         self.stuck_networks.clear();
-        for network in networks {
-            for _ in 0..SUBNET_TRIES {
-                let Some(subnet) = subnets::next_free(&pool, &taken) else {
-                    self.stuck_networks.insert(network.name.clone());
-                    self.last.conditions.push(format!(
-                        "network {} has no address: `address_pool` in ringfence.yaml is used up",
-                        network.name
-                    ));
-                    break;
-                };
-                taken.push(subnet.clone());
-                match self.parts.engine.create_network(network, &subnet).await {
-                    Ok(()) => {
-                        made.push(network.name.clone());
-                        self.networks.insert(network.name.clone());
-                        break;
-                    }
-                    Err(EngineError::Overlap { .. }) => {}
-                    Err(EngineError::NameTaken { .. }) => {
-                        self.stuck_networks.insert(network.name.clone());
-                        self.last.conditions.push(format!(
-                            "a network called {} is there already and is not ours: rename or remove it, or choose another `instance:`",
-                            network.name
-                        ));
-                        break;
-                    }
-                    Err(error) => {
-                        self.stuck_networks.insert(network.name.clone());
-                        self.last
-                            .conditions
-                            .push(format!("network {} cannot be made: {error}", network.name));
-                        break;
-                    }
+        while let Some((name, done)) = making.next().await {
+            match done {
+                Ok(()) => {
+                    self.networks.insert(name.clone());
+                    self.start_services(now, Some(&name));
+                    made.push(name);
+                }
+                Err(reason) => {
+                    self.last.conditions.push(reason);
+                    self.stuck_networks.insert(name);
                 }
             }
         }
@@ -187,4 +191,40 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// A network gets the next free subnet of the pool; one that the engine refuses as overlapping is skipped.
+async fn make_network(
+    engine: &Engine,
+    network: &NetworkObject,
+    pool: &AddressPool,
+    taken: &Mutex<Vec<String>>,
+) -> Result<(), String> {
+    let name = &network.name;
+    for _ in 0..SUBNET_TRIES {
+        let next = {
+            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = subnets::next_free(pool, &taken);
+            taken.extend(next.clone());
+            next
+        };
+        let Some(subnet) = next else {
+            return Err(format!(
+                "network {name} has no address: `address_pool` in ringfence.yaml is used up"
+            ));
+        };
+        match engine.create_network(network, &subnet).await {
+            Ok(()) => return Ok(()),
+            Err(EngineError::Overlap { .. }) => {}
+            Err(EngineError::NameTaken { .. }) => {
+                return Err(format!(
+                    "a network called {name} is there already and is not ours: rename or remove it, or choose another `instance:`"
+                ));
+            }
+            Err(error) => return Err(format!("network {name} cannot be made: {error}")),
+        }
+    }
+    Err(format!(
+        "network {name} cannot be made: the engine says of {SUBNET_TRIES} subnets that they overlap with another network; choose another `address_pool` in ringfence.yaml"
+    ))
 }

@@ -22,6 +22,8 @@ pub struct Probes {
     running: BTreeMap<String, (IpAddr, Probe, AbortHandle)>,
     answers: Arc<Mutex<BTreeMap<String, Health>>>,
     wake: mpsc::UnboundedSender<Wake>,
+    /// Whether no probe from this host reaches a container: what was not asked is unknown, and no failure.
+    pub(super) blind: bool,
 }
 
 impl Probes {
@@ -31,6 +33,7 @@ impl Probes {
             running: BTreeMap::new(),
             answers: Arc::default(),
             wake,
+            blind: false,
         }
     }
 
@@ -42,28 +45,43 @@ impl Probes {
             .clone()
     }
 
-    /// Asks each container that runs and has a probe once, and takes the answer as it is (`status` without a daemon).
-    pub async fn ask_once(&self, wanted: &Objects, seen: &Observation) {
+    /// Asks each container once that runs, has a probe and gave no answer yet. `final_word`: what does not answer counts as
+    /// unhealthy (`status` without a daemon); else it is asked again.
+    pub async fn ask_once(&self, wanted: &Objects, seen: &Observation, final_word: bool) {
+        if self.blind {
+            self.know_nothing(&targets(wanted, seen));
+            return;
+        }
+        let known = self.answers();
         let looks = targets(wanted, seen)
             .into_iter()
+            .filter(|(id, _)| !known.contains_key(id))
             .map(|(id, (address, probe))| async move {
-                let health = if crate::probe::look(address, &probe).await.is_ok() {
-                    Health::Healthy
-                } else {
-                    Health::Unhealthy
+                let health = match crate::probe::look(address, &probe).await {
+                    Ok(()) => Some(Health::Healthy),
+                    Err(_) => final_word.then_some(Health::Unhealthy),
                 };
-                (id, health)
+                health.map(|health| (id, health))
             });
-        let answers = futures_util::future::join_all(looks).await;
+        let answers = futures_util::future::join_all(looks).await.into_iter().flatten();
         self.answers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(answers);
     }
 
+    fn know_nothing(&self, of: &BTreeMap<String, (IpAddr, Probe)>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers = of.keys().map(|id| (id.clone(), Health::Unknown)).collect();
+    }
+
     /// Asks exactly the containers that run and have a probe.
     pub fn follow(&mut self, wanted: &Objects, seen: &Observation) {
-        let now = targets(wanted, seen);
+        let mut now = targets(wanted, seen);
+        if self.blind {
+            self.know_nothing(&now);
+            now.clear();
+        }
         let stale: Vec<String> = self
             .running
             .iter()
@@ -97,16 +115,18 @@ impl Probes {
 /// The containers that have a probe and run, with where to ask and what.
 fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, (IpAddr, Probe)> {
     let mut now = BTreeMap::new();
-    for object in wanted.services.values() {
-        let HealthSource::Probe(probe) = &object.health else {
-            continue;
-        };
-        let own = seen.containers.iter().filter(|c| {
-            c.state == State::Running
-                && c.owner.as_ref() == Some(&object.key.owner)
-                && c.service.as_deref() == Some(object.key.service.as_str())
-        });
-        for container in own {
+    let probes = wanted.services.values().filter_map(|o| match &o.health {
+        HealthSource::Probe(probe) => Some((o, probe)),
+        _ => None,
+    });
+    let mut probes = probes.peekable();
+    if probes.peek().is_none() {
+        return now;
+    }
+    let containers = seen.by_service();
+    for (object, probe) in probes {
+        let own = containers.get(&(&object.key.owner, object.key.service.as_str()));
+        for container in own.into_iter().flatten().filter(|c| c.state == State::Running) {
             let address = container
                 .details
                 .as_ref()

@@ -7,15 +7,14 @@ use jiff::Timestamp;
 use super::wanted::{Wanted, in_scope};
 use super::{Controller, ControllerError, Request};
 use crate::apply::Progress;
-use crate::decide::facts::{Facts, MoveUnderWay, Quarantine};
+use crate::decide::facts::{Facts, FilesRef, MoveUnderWay, Quarantine};
 use crate::decide::{Decision, RingDecision, Task, TenantDecision};
-use crate::fleet::names::{Owner, RingName, ServiceKey, SpecHash};
+use crate::fleet::names::{Owner, ReleaseId, RingName, ServiceKey, SpecHash};
 use crate::plan::services::{Action, Failed, ServicePlan};
 use crate::plan::{Hold, Plan, seen::Observation};
-use crate::store::NewEvent;
+use crate::render::object::ServiceObject;
+use crate::store::{NewEvent, TenantRuns};
 
-/// So often the engine refuses a spec before that counts as its failure.
-const REFUSED_OFTEN: u32 = 2;
 /// A container's last lines are waited for no longer: a pass must go on.
 const LINES_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 /// So many of its last lines stand in the error of a container that failed.
@@ -69,6 +68,7 @@ impl Controller {
                 )?;
             }
         }
+        let mut all_asked = Vec::new();
         for tenant in decision
             .tenants
             .values()
@@ -82,7 +82,6 @@ impl Controller {
             let (Some(release), Some(files)) = (tenant.release, &tenant.files) else {
                 continue;
             };
-            let now_asked = (release, files.clone());
             let same = asked.is_some_and(|f| {
                 f.ring == tenant.ring
                     && f.asked
@@ -90,14 +89,11 @@ impl Controller {
                         .is_some_and(|(r, f)| *r == release && f.id == files.id)
             });
             if !same {
-                self.parts
-                    .books
-                    .keep(&format!("tenant/{}", tenant.slug), &files.commit)?;
-                self.parts
-                    .store
-                    .tenant_asked(&tenant.slug, &tenant.ring, Some(&now_asked), now)?;
+                all_asked.push(runs(tenant, release, files));
             }
         }
+        self.keep_files("tenant", &all_asked)?;
+        self.parts.store.tenants_asked(&all_asked, now)?;
         Ok(())
     }
 
@@ -211,18 +207,18 @@ impl Controller {
         Ok(())
     }
 
-    /// A spec that the engine refused to make or start more than once has failed too, without a container.
+    /// A spec that the engine refused to make or start often enough has failed too, without a container.
     fn refusal(&self, service: &ServicePlan) -> Option<Failed> {
-        let (spec, reason) = self.refused.get(&service.key)?;
-        let often = self
+        let refusal = self.refused.get(&service.key)?;
+        let proven = self
             .backoff
             .of(&service.key)
-            .is_some_and(|f| f.attempts >= REFUSED_OFTEN);
-        (often && service.aim.wanted == Some(*spec)).then(|| Failed {
-            container: format!("{} {spec}", service.key),
+            .is_some_and(|f| f.attempts >= refusal.proven_by);
+        (proven && service.aim.wanted == Some(refusal.spec)).then(|| Failed {
+            container: format!("{} {}", service.key, refusal.spec),
             name: service.key.to_string(),
-            spec: *spec,
-            reason: reason.clone(),
+            spec: refusal.spec,
+            reason: refusal.reason.clone(),
         })
     }
 
@@ -256,7 +252,7 @@ impl Controller {
                 detail: serde_json::Value::Null,
             })?;
         }
-        self.drift.retain(|k| plan.services.iter().any(|s| s.key == *k));
+        self.drift.retain(|k| plan.service(k).is_some());
         self.drift.extend(now_seen);
         Ok(())
     }
@@ -268,19 +264,21 @@ impl Controller {
         facts: &Facts,
         now: Timestamp,
     ) -> Result<(), ControllerError> {
-        for object in wanted.objects.services.values().filter(|o| o.job) {
-            let done = facts
-                .jobs_done
-                .get(&object.key)
-                .is_some_and(|d| d.contains(&object.hash));
-            let ended = seen.containers.iter().any(|c| {
+        let done = |o: &ServiceObject| facts.jobs_done.get(&o.key).is_some_and(|d| d.contains(&o.hash));
+        let services = wanted.objects.services.values();
+        let open: Vec<_> = services.filter(|o| o.job && !done(o)).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let containers = seen.by_service();
+        for object in open {
+            let own = containers.get(&(&object.key.owner, object.key.service.as_str()));
+            let ended = own.into_iter().flatten().any(|c| {
                 c.spec == Some(object.hash)
-                    && c.service.as_deref() == Some(object.key.service.as_str())
-                    && c.owner.as_ref() == Some(&object.key.owner)
                     && c.state == crate::plan::seen::State::Exited
                     && c.details.as_ref().and_then(|d| d.exit_code) == Some(0)
             });
-            if ended && !done {
+            if ended {
                 self.parts.store.job_done(&object.key, &object.hash, now)?;
             }
         }
@@ -328,13 +326,15 @@ impl Controller {
                 self.note(format!("{target} runs healthy in all of ring {}", ring.name));
                 self.look_again();
             }
+            let mut healthy = Vec::new();
             for tenant in tenants {
                 let owner = Owner::Tenant(tenant.slug.clone());
                 if part.is_ready(&owner) {
-                    self.tenant_succeeded(tenant, facts, now)?;
                     good.extend(part.specs(&owner));
+                    healthy.push(tenant);
                 }
             }
+            self.tenants_succeeded(&healthy, facts, now)?;
             for owner in [own, Owner::Fleet] {
                 if part.is_ready(&owner) {
                     good.extend(part.specs(&owner));
@@ -350,27 +350,37 @@ impl Controller {
         Ok(())
     }
 
-    /// A tenant that runs healthy as it was asked to: that is where it goes back to from now on.
-    fn tenant_succeeded(
+    /// Tenants that run healthy as they were asked to: that is where they go back to from now on.
+    fn tenants_succeeded(
         &mut self,
-        tenant: &TenantDecision,
+        tenants: &[&TenantDecision],
         facts: &Facts,
         now: Timestamp,
     ) -> Result<(), ControllerError> {
-        let (Some(release), Some(files)) = (tenant.release, &tenant.files) else {
-            return Ok(());
-        };
-        let before = facts.tenants.get(&tenant.slug).and_then(|f| f.good.as_ref());
-        if before.is_none_or(|(r, f)| *r != release || f.id != files.id) {
-            self.parts
-                .store
-                .tenant_good(&tenant.slug, &tenant.ring, &(release, files.clone()), now)?;
-            self.parts
-                .books
-                .keep(&format!("good/{}", tenant.slug), &files.commit)?;
+        let mut new = Vec::new();
+        for tenant in tenants {
+            let (Some(release), Some(files)) = (tenant.release, &tenant.files) else {
+                continue;
+            };
+            let before = facts.tenants.get(&tenant.slug).and_then(|f| f.good.as_ref());
+            if before.is_none_or(|(r, f)| *r != release || f.id != files.id) {
+                new.push(runs(tenant, release, files));
+            }
+        }
+        if !new.is_empty() {
+            self.parts.store.tenants_good(&new, now)?;
+            self.keep_files("good", &new)?;
             self.look_again();
         }
         Ok(())
+    }
+
+    /// Keeps the commits that have the files which tenants run.
+    fn keep_files(&self, folder: &str, tenants: &[TenantRuns]) -> Result<(), ControllerError> {
+        let names = tenants
+            .iter()
+            .map(|t| (format!("{folder}/{}", t.slug), t.runs.1.commit.clone()));
+        Ok(self.parts.books.keep_all(&names.collect::<Vec<_>>())?)
     }
 
     /// Tenants that were to stop and of which nothing is left are forgotten.
@@ -382,15 +392,16 @@ impl Controller {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<(), ControllerError> {
+        let containers = seen.containers.iter().filter_map(|c| c.owner.as_ref());
+        let networks = seen.networks.iter().filter_map(|n| n.owner.as_ref());
+        let present: BTreeSet<&Owner> = containers.chain(networks).collect();
         for tenant in decision
             .tenants
             .values()
             .filter(|t| matches!(t.task, Task::Stop | Task::Erase))
         {
             let owner = Owner::Tenant(tenant.slug.clone());
-            let left = seen.containers.iter().any(|c| c.owner.as_ref() == Some(&owner))
-                || seen.networks.iter().any(|n| n.owner.as_ref() == Some(&owner))
-                || plan.services.iter().any(|s| s.key.owner == owner);
+            let left = present.contains(&owner) || !plan.services_of(&owner).is_empty();
             if !left && facts.tenants.contains_key(&tenant.slug) {
                 self.parts.store.tenant_forgotten(&tenant.slug, now)?;
                 let folder = owner.domain(&self.parts.instance);
@@ -458,7 +469,7 @@ impl Controller {
     }
 
     /// Tells whoever watches. What is remembered of it, the ledger's own decisions say.
-    fn note(&self, text: String) {
+    pub(super) fn note(&self, text: String) {
         self.parts.progress.tell(Progress::Note { text });
     }
 }
@@ -502,10 +513,10 @@ struct PartOf<'a> {
 
 impl PartOf<'_> {
     /// The specs that the ring provides to an owner.
-    fn specs(&self, owner: &Owner) -> impl Iterator<Item = (ServiceKey, SpecHash)> {
-        let services = self.wanted.objects.services.values();
+    fn specs<'o>(&'o self, owner: &'o Owner) -> impl Iterator<Item = (ServiceKey, SpecHash)> + 'o {
+        let services = self.wanted.objects.services_of(owner);
         services
-            .filter(move |s| s.key.owner == *owner && s.ring == self.ring.name.as_str())
+            .filter(|s| s.ring == self.ring.name.as_str())
             .map(|s| (s.key.clone(), s.hash))
     }
 
@@ -513,6 +524,14 @@ impl PartOf<'_> {
     fn is_ready(&self, owner: &Owner) -> bool {
         self.wanted.holds.get(owner) != Some(&Hold::Untouched)
             && self.specs(owner).all(|(key, _)| !self.open.contains(&key))
+    }
+}
+
+fn runs(tenant: &TenantDecision, release: ReleaseId, files: &FilesRef) -> TenantRuns {
+    TenantRuns {
+        slug: tenant.slug.clone(),
+        ring: tenant.ring.clone(),
+        runs: (release, files.clone()),
     }
 }
 

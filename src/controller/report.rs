@@ -1,5 +1,6 @@
 //! From the last pass to the status that people and programs read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,8 +13,16 @@ use crate::decide::{MoveState, Phase, RingDecision, Task, TenantDecision};
 use crate::fleet::names::{Owner, ServiceKey};
 use crate::plan::health::judge;
 use crate::plan::replace::{Health, Part, Seat, Wait, part};
+use crate::plan::seen::ByService;
 use crate::plan::services::{Action, ServicePlan};
-use crate::render::object::ServiceObject;
+use crate::render::object::{HealthSource, ServiceObject};
+
+/// What the status of each service is read from.
+struct View<'a> {
+    containers: ByService<'a>,
+    probed: BTreeMap<String, Health>,
+    now: Timestamp,
+}
 
 impl Controller {
     /// Makes the status of this moment and shows it to whoever looks.
@@ -32,18 +41,29 @@ impl Controller {
             failed: self.last.error.is_some(),
             ..Status::default()
         };
+        status.conditions.extend(self.fetch_trouble.iter().cloned());
         status.conditions.extend(self.last.error.iter().cloned());
+        status.conditions.extend(self.last.plan.notes.iter().cloned());
+        let lost = self.last.plan.lost_volumes.iter();
+        status
+            .conditions
+            .extend(lost.map(|v| format!("volume {}", v.lost())));
         status
             .conditions
             .extend(self.last.plan.unknown.iter().map(|name| {
-                format!("{name} carries our labels, but no pass of ours wrote it down: it is left alone")
+                format!("{name} carries our labels, but no pass of ours wrote it down: it is left alone, until `ringfence apply --adopt` takes it")
             }));
+        let view = View {
+            containers: self.last.seen.by_service(),
+            probed: self.probes.answers(),
+            now,
+        };
         status.tenants = self
             .last
             .decision
             .tenants
             .values()
-            .map(|t| self.tenant_status(t, now))
+            .map(|t| self.tenant_status(t, &view))
             .collect();
         status.shared = self
             .last
@@ -53,7 +73,7 @@ impl Controller {
             .filter(|s| !matches!(s.key.owner, Owner::Tenant(_)))
             .map(|s| ServiceStatus {
                 owner: Some(s.key.owner.to_string()),
-                ..self.service_status(s, now)
+                ..self.service_status(s, &view)
             })
             .collect();
         let rings: Vec<RingStatus> = self
@@ -134,23 +154,15 @@ impl Controller {
         })
     }
 
-    fn tenant_status(&self, tenant: &TenantDecision, now: Timestamp) -> TenantStatus {
+    fn tenant_status(&self, tenant: &TenantDecision, view: &View<'_>) -> TenantStatus {
         let owner = Owner::Tenant(tenant.slug.clone());
         let services: Vec<ServiceStatus> = self
             .last
             .wanted
-            .services
-            .values()
-            .filter(|s| s.key.owner == owner)
-            .map(|s| self.service_status(s, now))
+            .services_of(&owner)
+            .map(|s| self.service_status(s, view))
             .collect();
-        let open: Vec<&ServicePlan> = self
-            .last
-            .plan
-            .services
-            .iter()
-            .filter(|s| s.key.owner == owner)
-            .collect();
+        let open = self.last.plan.services_of(&owner);
         let failing = services.iter().any(|s| s.error.is_some()) || open.iter().any(|s| s.failed.is_some());
         let sick = services
             .iter()
@@ -174,25 +186,16 @@ impl Controller {
         }
     }
 
-    fn service_status(&self, object: &ServiceObject, now: Timestamp) -> ServiceStatus {
-        let open = self.last.plan.services.iter().find(|s| s.key == object.key);
-        let own: Vec<_> = self
-            .last
-            .seen
-            .containers
-            .iter()
-            .filter(|c| {
-                c.owner.as_ref() == Some(&object.key.owner)
-                    && c.service.as_deref() == Some(object.key.service.as_str())
-            })
-            .collect();
+    fn service_status(&self, object: &ServiceObject, view: &View<'_>) -> ServiceStatus {
+        let open = self.last.plan.service(&object.key);
+        let key = (&object.key.owner, object.key.service.as_str());
+        let own = view.containers.get(&key).map_or(&[][..], Vec::as_slice);
         let serving = own
             .iter()
             .find(|c| c.name.eq_ignore_ascii_case(&object.base_name))
             .or_else(|| own.iter().find(|c| c.spec == Some(object.hash)));
-        let probed = self.probes.answers();
         let health = serving.map_or(Health::Unknown, |c| {
-            judge(object, c, probed.get(&c.id).copied(), now)
+            judge(object, c, view.probed.get(&c.id).copied(), view.now)
         });
         let error = self.backoff.of(&object.key).map(|f| f.error.clone());
         let failed = open.and_then(|s| s.failed.as_ref()).map(|f| f.reason.clone());
@@ -228,10 +231,10 @@ impl Controller {
             .iter()
             .filter(|s| scope(&s.key.owner))
             .collect();
-        let stuck: Vec<&ServiceKey> = open.iter().filter(|s| self.is_stuck(s)).map(|s| &s.key).collect();
+        let stuck: BTreeSet<&ServiceKey> = open.iter().filter(|s| self.is_stuck(s)).map(|s| &s.key).collect();
         let moving = open
             .iter()
-            .any(|s| !stuck.contains(&&s.key) && !self.waits_for(s, &stuck));
+            .any(|s| !stuck.contains(&s.key) && !self.waits_for(s, &stuck));
         let networks = self
             .last
             .plan
@@ -249,19 +252,27 @@ impl Controller {
             .as_ref()
             .is_some_and(|f| self.told.contains(&f.container));
         let sick = matches!(&service.waits, Some(Wait::Health { id }) if service.seats.iter().any(|s| is_sick(service, s, id)));
+        // Nothing from this host can tell how it is.
+        let unseen = self.probes.blind
+            && matches!(service.waits, Some(Wait::Health { .. }))
+            && service
+                .object
+                .as_ref()
+                .is_some_and(|o| matches!(o.health, HealthSource::Probe(_)));
         gave_up
+            || unseen
             || service.blocked.is_some()
             || (service.action == Action::Wait && (told || sick))
             || (told && service.steps.is_empty())
             || (told && matches!(service.waits, Some(Wait::Health { .. })))
     }
 
-    fn waits_for(&self, service: &ServicePlan, stuck: &[&ServiceKey]) -> bool {
+    fn waits_for(&self, service: &ServicePlan, stuck: &BTreeSet<&ServiceKey>) -> bool {
         matches!(service.waits, Some(Wait::Dependencies))
             && service.object.as_ref().is_some_and(|o| {
                 o.depends_on
                     .keys()
-                    .any(|d| stuck.contains(&d) || !self.last.wanted.services.contains_key(d))
+                    .any(|d| stuck.contains(d) || !self.last.wanted.services.contains_key(d))
             })
     }
 }

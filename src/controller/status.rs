@@ -8,7 +8,7 @@ use crate::decide::facts::Facts;
 use crate::fleet::names::RingName;
 
 /// The whole.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Status {
     /// The fleet.
     pub fleet: String,
@@ -50,7 +50,7 @@ pub fn quarantined(facts: &Facts, ring: &RingName) -> Vec<String> {
 }
 
 /// A ring.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RingStatus {
     /// Its name.
     pub name: String,
@@ -72,6 +72,7 @@ pub struct RingStatus {
     /// Its phase.
     pub phase: String,
     /// Its open moves.
+    #[schemars(with = "Vec<crate::decide::Move>")]
     pub moves: Vec<serde_json::Value>,
     /// How many tenants it runs.
     pub tenants: usize,
@@ -80,7 +81,7 @@ pub struct RingStatus {
 }
 
 /// A tenant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TenantStatus {
     /// Its slug.
     pub slug: String,
@@ -99,7 +100,7 @@ pub struct TenantStatus {
 }
 
 /// A service.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -145,7 +146,8 @@ impl Status {
                 .iter()
                 .any(|q| !before.get(&r.name).is_some_and(|b| b.contains(q)))
         });
-        if any("degraded") || any("unknown") || any("rolling") {
+        // A pass that failed has looked at nothing.
+        if self.failed || any("degraded") || any("unknown") || any("rolling") {
             1
         } else if failed_now {
             3

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Request;
 use super::books::{Books, first_error};
 use crate::decide::facts::FilesRef;
-use crate::decide::{Decision, Task, TenantDecision};
+use crate::decide::{Decision, Phase, Task, TenantDecision};
 use crate::digest::Digest;
 use crate::fleet::compose::service::Scope;
 use crate::fleet::names::{Owner, ReleaseId, RingName, Slug};
@@ -260,7 +260,10 @@ fn owners_without_services(
 ) -> Vec<Owner> {
     let mut owners = vec![Owner::Fleet];
     owners.extend(asked.policy.rings.0.iter().map(|r| Owner::Ring(r.name.clone())));
-    let anything_runs = asked.decision.rings.iter().any(|r| r.target.is_some());
+    let rings = &asked.decision.rings;
+    // What an unknown ring provides is not known.
+    let known = rings.iter().all(|r| r.phase != Phase::Unknown);
+    let anything_runs = known && rings.iter().any(|r| r.target.is_some());
     owners
         .into_iter()
         .filter(|o| anything_runs && !shared.contains_key(o))

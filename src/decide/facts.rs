@@ -9,7 +9,7 @@ use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, ServiceKey, Sl
 pub use crate::fleet::release::Release;
 
 /// One tenant's files at a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FilesRef {
     /// Hash of the files.
     pub id: FilesId,
@@ -82,6 +82,8 @@ pub struct Facts {
     pub good_specs: BTreeMap<ServiceKey, SpecHash>,
     /// Specs that failed, by ring or (for tenants' files) by service.
     pub failed_specs: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
+    /// Volumes that were seen: where one is gone, so is its data.
+    pub volumes: BTreeSet<String>,
     /// Jobs that ended with 0.
     pub jobs_done: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// An answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// It holds.
@@ -15,7 +15,7 @@ pub enum Answer {
 }
 
 /// One gate of one move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Gate {
     /// `release`, `approval`, `soak` …
     pub name: String,

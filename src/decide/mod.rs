@@ -28,8 +28,10 @@ use gate::{Answer, Gate, all_pass};
 pub struct RingInput {
     /// The branch that its tenant files come from.
     pub branch: String,
-    /// That branch's head; the reason where it cannot be read.
+    /// That branch's head.
     pub tip: Option<CommitId>,
+    /// git cannot be read now: nothing is known of the branch, and it is not missing.
+    pub unread: bool,
     /// The release that is asked for, if any is.
     pub candidate: Option<Candidate>,
     /// Its tenant files, by the file's name: only those that name this ring (or whose ring cannot be read, while this
@@ -39,6 +41,8 @@ pub struct RingInput {
     pub tenant_errors: Vec<String>,
     /// A target that is declared nowhere.
     pub unknown_target: Option<String>,
+    /// Containers of it run, the ledger knows nothing of them, and nothing in its history renders them.
+    pub unknown: bool,
 }
 
 /// One tenant's files on a branch.
@@ -80,7 +84,7 @@ pub struct World<'a> {
 }
 
 /// A ring's phase, in one word (DESIGN 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing asked for and nothing running.
@@ -104,7 +108,7 @@ pub enum Phase {
 }
 
 /// What kind of move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveKind {
     /// Another release.
@@ -116,7 +120,7 @@ pub enum MoveKind {
 }
 
 /// How far a move is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveState {
     /// A gate holds it.
@@ -128,7 +132,7 @@ pub enum MoveState {
 }
 
 /// A move of a ring.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Move {
     /// What moves.
     pub kind: MoveKind,
@@ -145,7 +149,7 @@ pub struct Move {
 }
 
 /// What a tenant shall do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Run.
@@ -157,7 +161,7 @@ pub enum Task {
 }
 
 /// A tenant's part of the decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TenantDecision {
     /// Which.
     pub slug: Slug,
@@ -178,7 +182,7 @@ pub struct TenantDecision {
 }
 
 /// A ring's part of the decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RingDecision {
     /// Which.
     pub name: RingName,
@@ -201,7 +205,7 @@ pub struct RingDecision {
 }
 
 /// The decision.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Decision {
     /// By the order of the rings.
     pub rings: Vec<RingDecision>,
@@ -326,7 +330,7 @@ fn ring_decision(ring: &Ring, input: &RingInput, facts: &RingFacts, has: Option<
         moves: Vec::new(),
         phase: Phase::Synced,
         conditions: Vec::new(),
-        no_prune: input.tip.is_none() || !input.tenant_errors.is_empty(),
+        no_prune: input.unread || input.tip.is_none() || !input.tenant_errors.is_empty(),
     };
     if has.is_none() {
         out.phase = Phase::Empty;
@@ -337,7 +341,7 @@ fn ring_decision(ring: &Ring, input: &RingInput, facts: &RingFacts, has: Option<
         out.conditions.push(undeclared(target));
         out.phase = Phase::Waiting;
     }
-    if input.tip.is_none() {
+    if input.tip.is_none() && !input.unread {
         out.conditions.push(format!(
             "branch `{}` does not exist: `git branch {}` makes it",
             input.branch, input.branch
@@ -345,6 +349,15 @@ fn ring_decision(ring: &Ring, input: &RingInput, facts: &RingFacts, has: Option<
         out.phase = Phase::Waiting;
     }
     out.conditions.extend(input.tenant_errors.iter().cloned());
+    if input.unknown {
+        out.conditions.push(format!(
+            "what runs here stands in no ledger, and nothing in the recent history of its pin and branch is equal to it: it is started where it stops and not changed, until `ringfence apply {} --adopt` goes on with what is declared",
+            ring.name
+        ));
+        out.phase = Phase::Unknown;
+        out.no_prune = true;
+        return out;
+    }
     let Some(candidate) = &input.candidate else {
         return out;
     };

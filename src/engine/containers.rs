@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StopContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, RemoveContainerOptions, RenameContainerOptions,
+    StopContainerOptions,
 };
 
 use super::error::{Attempt, EngineError};
-use super::{CHANGE, Engine, spec};
-use crate::fleet::compose::service::Restart;
+use super::{CHANGE, Engine, READ, options, spec};
+use crate::fleet::compose::service::{Limits, Options, Restart};
 use crate::render::object::{Attachment, ServiceObject};
 
 /// What a stop may take beyond its grace period.
@@ -33,14 +34,38 @@ impl Engine {
         );
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
-            ..CreateContainerOptions::default()
+            platform: object.spec.options.platform.clone().unwrap_or_default(),
         };
         let answer = self
             .call(attempt, CHANGE, |docker| async move {
                 docker.create_container(Some(options), body).await
             })
             .await?;
+        self.check_created(name, &answer.id, &object.spec.options).await?;
         Ok(answer.id)
+    }
+
+    /// An engine leaves out what it does not know. A container without the protection that was asked for never starts.
+    async fn check_created(&self, name: &str, id: &str, asked: &Options) -> Result<(), EngineError> {
+        if !options::is_checked(asked) {
+            return Ok(());
+        }
+        let attempt = Attempt::read(&format!("inspect container {}", short(id)));
+        let made = self
+            .call(attempt, READ, |docker| async move {
+                docker
+                    .inspect_container(id, None::<InspectContainerOptions>)
+                    .await
+            })
+            .await?;
+        let Some(missing) = options::missing(asked, &made) else {
+            return Ok(());
+        };
+        self.remove(id).await?;
+        Err(EngineError::Ignored {
+            what: format!("create container {name}"),
+            option: missing,
+        })
     }
 
     /// Hangs a container on a network (by name or id). One that hangs there already is left as it is, whatever its
@@ -133,6 +158,17 @@ impl Engine {
         .await
     }
 
+    /// Sets a container's limits, and nothing else. The engine takes no limit away but that of processes.
+    pub async fn set_limits(&self, id: &str, limits: &Limits) -> Result<(), EngineError> {
+        let attempt = Attempt::change(&format!("set the limits of container {}", short(id)));
+        plain(&attempt, id)?;
+        let body = spec::limits_update(limits);
+        self.call(attempt, CHANGE, |docker| async move {
+            docker.update_container(id, body).await
+        })
+        .await
+    }
+
     /// Sends a container its stop signal, and SIGKILL after the grace period that it was made with. Returns when it has
     /// ended; the answer counts as lost after `grace_ms` and a little more. One that does not run is no error.
     pub async fn stop(&self, id: &str, grace_ms: u64) -> Result<(), EngineError> {
@@ -165,14 +201,25 @@ impl Engine {
         }
     }
 
+    /// Removes what an engine crash has left half removed, by force: such a one runs no more. One that is gone, or being
+    /// removed, is no error.
+    pub async fn remove_dead(&self, id: &str) -> Result<(), EngineError> {
+        self.remove_with(id, true).await
+    }
+
     /// Removes a container that does not run. Anonymous volumes stay: an image may keep data in one, and nothing of ours
     /// deletes data unasked. One that is gone, or being removed, is no
     /// error; one that runs is a [`EngineError::Conflict`].
     pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        self.remove_with(id, false).await
+    }
+
+    async fn remove_with(&self, id: &str, force: bool) -> Result<(), EngineError> {
         let attempt = Attempt::change(&format!("remove container {}", short(id)));
         plain(&attempt, id)?;
         let options = RemoveContainerOptions {
             v: false,
+            force,
             ..RemoveContainerOptions::default()
         };
         let answer = self

@@ -9,6 +9,20 @@ use crate::text::Safe;
 /// What of the engine's own words is kept.
 const LONGEST_MESSAGE: usize = 600;
 
+/// A refusal that is met twice is no accident.
+const REFUSED_OFTEN: u32 = 2;
+/// Half a second, one, two … sixteen, thirty-two.
+const REFUSED_FOR_A_MINUTE: u32 = 8;
+/// Words of an engine that could not start a container because of what the container is.
+const OF_THE_CONTAINER: [&str; 6] = [
+    "oci runtime",
+    "shim task",
+    "container process",
+    "device driver",
+    "security",
+    "sysctl",
+];
+
 /// Why a call did not do what it should. Each variant names what was attempted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +88,16 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+    /// The engine left out a protection that the container needs; the container is removed again.
+    #[error(
+        "cannot {what}: the engine left out `{option}`, which the service asks for; it needs a newer engine"
+    )]
+    Ignored {
+        /// What was attempted.
+        what: String,
+        /// What it left out.
+        option: String,
+    },
     /// An answer that cannot be understood. Nothing may be concluded from it.
     #[error(
         "cannot {what}: the engine's answer cannot be understood ({reason}); nothing is concluded from it"
@@ -116,6 +140,18 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+    /// The registry wants a login, or another one.
+    #[error(
+        "cannot {what}: the registry refuses access ({message}); as the user who runs ringfence: docker login {registry}"
+    )]
+    Access {
+        /// What was attempted.
+        what: String,
+        /// The engine's words, and what is wrong with the login that there is.
+        message: String,
+        /// As `docker login` names it; empty for Docker Hub.
+        registry: String,
+    },
     /// Any other refusal.
     #[error("cannot {what}: the engine refused it ({status}: {message})")]
     Refused {
@@ -129,6 +165,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether the engine does not speak the version of the API that it was asked in.
+    pub(super) fn is_about_the_version(&self) -> bool {
+        matches!(self, Self::Refused { status: 400, message, .. } if message.contains("client version"))
+    }
+
     /// Whether it says nothing about the release that was being rolled out: no answer, a full disk, a stranger's
     /// port, an object that changed under our hands. Such a failure is `unknown`, never `fail`.
     pub fn says_nothing_about_the_release(&self) -> bool {
@@ -143,6 +184,28 @@ impl EngineError {
                     || message.contains("cannot allocate memory")
             }
             _ => true,
+        }
+    }
+
+    /// How often in a row it must be met on the attempt to make or start a container before it is held against the release.
+    /// An engine in trouble answers 500 to anything, and one that is not answers 500 to some specs that it cannot carry
+    /// out: what does not name the container's own start must outlast a minute of waits that double.
+    pub fn tries_that_prove_it(&self) -> u32 {
+        match self {
+            Self::Refused {
+                status: 500..,
+                message,
+                ..
+            } => {
+                let message = message.to_lowercase();
+                let names_it = OF_THE_CONTAINER.iter().any(|words| message.contains(words));
+                if names_it {
+                    REFUSED_OFTEN
+                } else {
+                    REFUSED_FOR_A_MINUTE
+                }
+            }
+            _ => REFUSED_OFTEN,
         }
     }
 }
@@ -269,6 +332,11 @@ fn refused(attempt: &Attempt, status: u16, message: &str) -> EngineError {
     if attempt.kind == Kind::Registry {
         return match status {
             _ if no_such_image(&lower) => EngineError::ImageMissing { what, message },
+            _ if status == 401 || status == 403 || no_access(&lower) => EngineError::Access {
+                what,
+                message,
+                registry: String::new(),
+            },
             404 => EngineError::ImageMissing { what, message },
             500.. if !lower.contains("no space left") => EngineError::Registry { what, message },
             _ => EngineError::Refused {
@@ -298,6 +366,18 @@ fn refused(attempt: &Attempt, status: u16, message: &str) -> EngineError {
             message,
         },
     }
+}
+
+/// Engines pass a registry's 401 on with a status of their own.
+fn no_access(lower: &str) -> bool {
+    [
+        "unauthorized",
+        "no basic auth credentials",
+        "authentication required",
+        "access to the resource is denied",
+    ]
+    .iter()
+    .any(|words| lower.contains(words))
 }
 
 fn no_such_image(lower: &str) -> bool {
@@ -367,6 +447,24 @@ mod tests {
         assert!(map(&pull, 500, "dial tcp: lookup r: no such host").says_nothing_about_the_release());
         assert!(!map(&pull, 500, "manifest unknown: manifest unknown").says_nothing_about_the_release());
         assert!(!map(&pull, 404, "pull access denied for a").says_nothing_about_the_release());
+        let login = map(
+            &pull,
+            500,
+            "Head \"https://r/v2/a/manifests/1\": no basic auth credentials",
+        );
+        assert!(matches!(login, EngineError::Access { .. }) && login.says_nothing_about_the_release());
+    }
+
+    #[test]
+    fn an_engine_in_trouble_is_not_held_against_a_release_as_soon_as_a_spec_that_cannot_start() {
+        let tries =
+            |status, message: &str| map(&Attempt::change("start x"), status, message).tries_that_prove_it();
+        assert_eq!(tries(500, "something went wrong"), 8);
+        assert_eq!(
+            tries(500, "failed to create shim task: OCI runtime create failed"),
+            2
+        );
+        assert_eq!(tries(400, "invalid mount config"), 2);
     }
 
     #[test]

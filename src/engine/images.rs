@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::error::{Attempt, EngineError, late, of};
+use super::login::Login;
 use super::{CHANGE, Engine, READ};
 
 /// How long a pull may be silent.
@@ -79,8 +80,9 @@ impl Engine {
             tag: tag.map(str::to_owned),
             ..CreateImageOptions::default()
         };
+        let login = Login::of(reference).await;
         let docker = self.connection().await?.docker;
-        let mut words = docker.create_image(Some(options), None, None);
+        let mut words = docker.create_image(Some(options), None, login.credentials.clone());
         let mut broken = None;
         loop {
             match tokio::time::timeout(SILENCE, words.next()).await {
@@ -88,7 +90,7 @@ impl Engine {
                 Ok(None) => break,
                 Ok(Some(Ok(word))) => progress(said(word)),
                 Ok(Some(Err(error))) => {
-                    let error = of(&attempt, error);
+                    let error = login.named(of(&attempt, error));
                     if !matches!(error, EngineError::Lost { .. }) {
                         return Err(error);
                     }
@@ -113,11 +115,14 @@ impl Engine {
         let attempt = Attempt::registry(&format!("ask the registry for {reference}"));
         safe(&attempt, reference)?;
         let what = attempt.what.clone();
+        let login = Login::of(reference).await;
+        let credentials = login.credentials.clone();
         let answer = self
             .call(attempt, READ, |docker| async move {
-                docker.inspect_registry_image(reference, None).await
+                docker.inspect_registry_image(reference, credentials).await
             })
-            .await?;
+            .await
+            .map_err(|error| login.named(error))?;
         answer
             .descriptor
             .digest

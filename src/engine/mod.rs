@@ -8,9 +8,11 @@ mod error;
 mod events;
 mod images;
 pub mod labels;
+mod login;
 mod logs;
 mod networks;
 mod observe;
+mod options;
 mod spec;
 pub mod subnets;
 
@@ -24,6 +26,7 @@ use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::Uri;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::http::uri::PathAndQuery;
 use tokio::sync::Mutex;
 
@@ -86,6 +89,10 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Memory, in bytes.
     pub memory: u64,
+    /// Whether it runs without root: its containers are in a network namespace of its own.
+    pub rootless: bool,
+    /// Limits that it takes and does not enforce, by their Compose names.
+    pub unenforced: Vec<String>,
 }
 
 /// An engine, seen by one instance of one fleet. Cheap to clone; connects with its first call.
@@ -108,6 +115,17 @@ struct Connection {
     api: Api,
     version: String,
     log_driver: Arc<Mutex<Option<String>>>,
+}
+
+impl Connection {
+    fn new(docker: Docker, api: Api, version: String) -> Self {
+        Self {
+            docker: docker.with_request_modifier(move |request| versioned(request, api)),
+            api,
+            version,
+            log_driver: Arc::default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Engine {
@@ -182,6 +200,20 @@ impl Engine {
                 .mem_total
                 .and_then(|n| u64::try_from(n).ok())
                 .ok_or_else(|| field("MemTotal"))?,
+            rootless: info
+                .security_options
+                .iter()
+                .flatten()
+                .any(|option| option == "name=rootless"),
+            unenforced: [
+                ("memory", info.memory_limit),
+                ("cpus", info.cpu_cfs_quota),
+                ("pids", info.pids_limit),
+            ]
+            .into_iter()
+            .filter(|(_, enforced)| *enforced == Some(false))
+            .map(|(name, _)| name.to_owned())
+            .collect(),
         })
     }
 
@@ -240,15 +272,31 @@ impl Engine {
                 newest: Api::ours().to_string(),
             });
         }
-        let api = theirs.min(Api::ours());
-        let connection = Connection {
-            docker: docker.with_request_modifier(move |request| versioned(request, api)),
-            api,
-            version: version.version.unwrap_or_default(),
-            log_driver: Arc::default(),
-        };
+        let version = version.version.unwrap_or_default();
+        let connection = Connection::new(docker, theirs.min(Api::ours()), version);
         *slot = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// Goes on with a version that was spoken with this engine before, as [`Engine::api`] gave it, without asking. If the
+    /// engine has changed meanwhile, the next [`Engine::observe`] asks.
+    pub async fn resume(&self, api: &str) {
+        let mut slot = self.inner.connection.lock().await;
+        let api = Api::parse(api).filter(|api| (OLDEST_API..=Api::ours()).contains(api));
+        let docker = Docker::connect_with_unix(&self.inner.socket, NO_LIMIT_OF_BOLLARD, API_DEFAULT_VERSION);
+        if let (None, Some(api), Ok(docker)) = (&*slot, api, docker) {
+            *slot = Some(Connection::new(docker, api, String::new()));
+        }
+    }
+
+    /// The version of the API that is spoken with the engine; none: not connected.
+    pub async fn api(&self) -> Option<String> {
+        let slot = self.inner.connection.lock().await;
+        slot.as_ref().map(|connection| connection.api.to_string())
+    }
+
+    async fn forget_connection(&self) {
+        self.inner.connection.lock().await.take();
     }
 
     /// One call: connected, limited in time, its failure in our words.
@@ -263,7 +311,7 @@ impl Engine {
             Err(_) => Err(error::late(&attempt, limit)),
         };
         if matches!(result, Err(EngineError::Unreachable { .. })) {
-            self.inner.connection.lock().await.take();
+            self.forget_connection().await;
         }
         result
     }
@@ -290,6 +338,18 @@ fn versioned(request: BollardRequest, api: Api) -> BollardRequest {
         parts.path_and_query = PathAndQuery::try_from(format!("/v{api}{path}{query}")).ok();
         if let Ok(uri) = Uri::from_parts(parts) {
             head.uri = uri;
+        }
+    }
+    if let Some(login) = head.headers.get_mut("x-registry-auth") {
+        // bollard 0.21 writes plain base64, the engine reads the alphabet for URLs: it would drop half of all logins.
+        let text = login
+            .to_str()
+            .unwrap_or_default()
+            .replace('+', "-")
+            .replace('/', "_");
+        if let Ok(mut value) = HeaderValue::try_from(text) {
+            value.set_sensitive(true);
+            *login = value;
         }
     }
     if path.ends_with("/networks/create") && api < Api(1, 44) {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::containers::{plain, short};
 use super::error::{Attempt, EngineError};
 use super::{Engine, READ, labels};
+use crate::digest::Digest;
 use crate::fleet::compose::service::{Limits, Restart};
 use crate::plan::seen::{Details, EngineHealth, Observation, SeenContainer, SeenNetwork, SeenVolume, State};
 
@@ -23,16 +24,31 @@ impl Engine {
     pub async fn observe(&self) -> Result<Observation, EngineError> {
         // Negotiated before, so that the three do not wait for one another.
         self.connection().await?;
-        let (containers, networks, volumes) =
-            tokio::try_join!(self.list_containers(), self.list_networks(), self.list_volumes())?;
+        let (containers, networks, volumes) = match self.lists().await {
+            // A connection that was resumed may speak a version that the engine no longer does.
+            Err(error) if error.is_about_the_version() => {
+                self.forget_connection().await;
+                self.connection().await?;
+                self.lists().await?
+            }
+            lists => lists?,
+        };
+        let mut ids: Ids<'_> = HashMap::new();
+        for network in &networks {
+            ids.entry(&network.name).or_default().push(&network.id);
+        }
         Ok(Observation {
-            containers,
+            containers: containers.into_iter().map(|c| c.beside(&ids)).collect(),
             networks,
             volumes,
         })
     }
 
-    async fn list_containers(&self) -> Result<Vec<SeenContainer>, EngineError> {
+    async fn lists(&self) -> Result<(Vec<Listed>, Vec<SeenNetwork>, Vec<SeenVolume>), EngineError> {
+        tokio::try_join!(self.list_containers(), self.list_networks(), self.list_volumes())
+    }
+
+    async fn list_containers(&self) -> Result<Vec<Listed>, EngineError> {
         let attempt = Attempt::read("list the containers");
         let options = ListContainersOptions {
             all: true,
@@ -47,7 +63,10 @@ impl Engine {
             .await?;
         list.into_iter()
             .map(|summary| container(summary).map_err(|reason| undecodable(&what, reason)))
-            .filter(|seen| seen.as_ref().map_or(true, |seen| self.is_ours(&seen.labels)))
+            .filter(|seen| {
+                seen.as_ref()
+                    .map_or(true, |listed| self.is_ours(&listed.seen.labels))
+            })
             .collect()
     }
 
@@ -138,10 +157,37 @@ fn undecodable(what: &str, reason: &str) -> EngineError {
     }
 }
 
-fn container(summary: ContainerSummary) -> Result<SeenContainer, &'static str> {
+/// Ids of the networks that are there, by name.
+type Ids<'a> = HashMap<&'a str, Vec<&'a str>>;
+
+/// A container of the list, with the ids of the networks that it hangs on, by their names.
+struct Listed {
+    seen: SeenContainer,
+    ends: BTreeMap<String, String>,
+}
+
+impl Listed {
+    /// The container, with its networks looked up among those that are there. One that is not in that list may be just made;
+    /// one whose name another network has now was removed.
+    fn beside(self, ids: &Ids<'_>) -> SeenContainer {
+        let mut seen = self.seen;
+        let ends = self.ends.into_iter().filter(|(_, id)| !id.is_empty());
+        let stale = ends.filter(|(name, id)| {
+            ids.get(name.as_str())
+                .is_some_and(|ids| !ids.contains(&id.as_str()))
+        });
+        seen.stale_networks = stale.map(|(name, _)| name).collect();
+        seen
+    }
+}
+
+fn container(summary: ContainerSummary) -> Result<Listed, &'static str> {
     let labels: BTreeMap<_, _> = summary.labels.unwrap_or_default().into_iter().collect();
     let networks = summary.network_settings.and_then(|settings| settings.networks);
-    Ok(SeenContainer {
+    let networks = networks.unwrap_or_default();
+    let state = state(summary.state.ok_or("a container has no State")?);
+    let status = summary.status.as_deref().unwrap_or_default();
+    let seen = SeenContainer {
         id: summary
             .id
             .filter(|id| !id.is_empty())
@@ -150,17 +196,38 @@ fn container(summary: ContainerSummary) -> Result<SeenContainer, &'static str> {
         owner: labels::owner(&labels),
         service: labels.get(labels::SERVICE).cloned(),
         spec: labels::spec(&labels),
+        image: summary.image.unwrap_or_default(),
         image_id: summary.image_id.unwrap_or_default(),
-        state: state(summary.state.ok_or("a container has no State")?),
-        health: health(summary.status.as_deref().unwrap_or_default()),
-        networks: networks.unwrap_or_default().into_keys().collect(),
+        state,
+        health: health(status),
+        stamp: stamp(state, status, &networks),
+        stale_networks: BTreeSet::new(),
         created: summary
             .created
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .ok_or("a container has no Created")?,
         labels,
+        networks: networks.keys().cloned().collect(),
         details: None,
+    };
+    let ends = networks.into_iter();
+    let ends = ends.map(|(name, end)| (name, end.network_id.unwrap_or_default()));
+    Ok(Listed {
+        seen,
+        ends: ends.collect(),
     })
+}
+
+/// Each start, and each connecting, gives a container new ends of its networks; one that ended has its code in the text.
+fn stamp(state: State, status: &str, networks: &HashMap<String, EndpointSettings>) -> String {
+    let ends: BTreeMap<_, _> = networks
+        .iter()
+        .map(|(name, end)| (name, (&end.endpoint_id, &end.ip_address)))
+        .collect();
+    let code = status
+        .strip_prefix("Exited (")
+        .and_then(|rest| rest.split_once(')'));
+    Digest::of("engine.stamp", &(state, code.map(|(code, _)| code), ends)).hex()
 }
 
 /// `/web.acme.aither`; links of other containers stand there as `/other/alias`. A half removed one has none.
@@ -304,6 +371,66 @@ mod tests {
         );
         assert_eq!(health("Exited (0) 2 hours ago"), EngineHealth::None);
         assert_eq!(health("Up 2 seconds (Paused)"), EngineHealth::None);
+    }
+
+    fn ends(network: &str, endpoint: &str) -> HashMap<String, EndpointSettings> {
+        let end = EndpointSettings {
+            network_id: Some("one".to_owned()),
+            endpoint_id: Some(endpoint.to_owned()),
+            ..EndpointSettings::default()
+        };
+        HashMap::from([(network.to_owned(), end)])
+    }
+
+    #[test]
+    fn a_stamp_holds_for_one_run() {
+        let up = |status: &str, end: &str| stamp(State::Running, status, &ends("n", end));
+        assert_eq!(up("Up 3 seconds", "a"), up("Up 2 hours (healthy)", "a"));
+        assert_ne!(
+            up("Up 3 seconds", "a"),
+            up("Up 3 seconds", "b"),
+            "it was restarted"
+        );
+        let ended = |status: &str| stamp(State::Exited, status, &ends("n", ""));
+        assert_eq!(ended("Exited (0) 2 hours ago"), ended("Exited (0) 3 hours ago"));
+        assert_ne!(ended("Exited (0) 2 hours ago"), ended("Exited (137) 2 hours ago"));
+        assert_ne!(ended("Exited (0) 2 hours ago"), up("Up 3 seconds", ""));
+    }
+
+    #[test]
+    fn a_network_whose_name_is_anothers_now_is_stale() {
+        let stale = |ids: &[&str]| {
+            let summary = ContainerSummary {
+                id: Some("c".to_owned()),
+                created: Some(0),
+                state: Some(ContainerSummaryStateEnum::EXITED),
+                network_settings: Some(bollard::models::ContainerSummaryNetworkSettings {
+                    networks: Some(ends("n", "")),
+                }),
+                ..ContainerSummary::default()
+            };
+            let known = Ids::from([("n", ids.to_vec()), ("other", vec!["two"])]);
+            container(summary).unwrap().beside(&known).stale_networks.len()
+        };
+        assert_eq!(stale(&["one"]), 0);
+        assert_eq!(stale(&["two"]), 1);
+        assert_eq!(stale(&["two", "one"]), 0);
+        let known = Ids::from([("other", vec!["two"])]);
+        let just_made = Listed {
+            seen: container(ContainerSummary {
+                id: Some("c".to_owned()),
+                created: Some(0),
+                state: Some(ContainerSummaryStateEnum::RUNNING),
+                ..ContainerSummary::default()
+            })
+            .unwrap()
+            .seen,
+            ends: BTreeMap::from([("n".to_owned(), "one".to_owned())]),
+        };
+        assert!(
+            just_made.beside(&known).stale_networks.is_empty(),
+            "it may not be in that list yet"
+        );
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, NetworkingConfig,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HealthConfig, HostConfig, Mount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::fleet::compose::service::{Healthcheck, Protocol, Restart};
+use crate::fleet::compose::service::{Healthcheck, Limits, Protocol, Restart};
 use crate::fleet::names::Instance;
 use crate::render::object::{Attachment, ContainerSpec, MountFrom, PortSpec, ServiceObject};
 
@@ -33,6 +33,7 @@ pub(super) fn body(around: &Surroundings<'_>, object: &ServiceObject) -> Contain
     let ports: Vec<_> = spec.ports.iter().map(port_key).collect();
     ContainerCreateBody {
         hostname: spec.hostname.clone(),
+        domainname: spec.options.domainname.clone(),
         user: spec.user.clone(),
         tty: Some(spec.tty),
         open_stdin: Some(spec.stdin_open),
@@ -65,7 +66,7 @@ pub(super) fn body(around: &Surroundings<'_>, object: &ServiceObject) -> Contain
 
 fn host_config(around: &Surroundings<'_>, object: &ServiceObject, spec: &ContainerSpec) -> HostConfig {
     let limits = &spec.limits;
-    HostConfig {
+    let mut host = HostConfig {
         memory: limits.memory.map(signed),
         // Memory and swap together: without it the engine grants as much swap again.
         memory_swap: limits.memory.map(signed),
@@ -73,13 +74,14 @@ fn host_config(around: &Surroundings<'_>, object: &ServiceObject, spec: &Contain
         nano_cpus: limits.nano_cpus.map(signed),
         pids_limit: limits.pids.map(signed),
         init: spec.init,
-        log_config: log_config(around.log_driver),
+        log_config: super::options::log_config(around.log_driver, spec.options.logging.as_ref()),
         network_mode: Some(object.home_network.clone()),
         port_bindings: bindings(spec),
         restart_policy: Some(restart(spec.restart)),
         mounts: Some(
             spec.mounts
                 .iter()
+                .filter(|(_, from)| !matches!(&from.from, MountFrom::Tmpfs { options, .. } if !options.is_empty()))
                 .map(|(target, from)| mount(around.files, target, from))
                 .collect(),
         ),
@@ -89,7 +91,9 @@ fn host_config(around: &Surroundings<'_>, object: &ServiceObject, spec: &Contain
         readonly_rootfs: Some(spec.read_only),
         sysctls: (!spec.sysctls.is_empty()).then(|| spec.sysctls.clone().into_iter().collect()),
         ..HostConfig::default()
-    }
+    };
+    super::options::add(spec, &mut host);
+    host
 }
 
 /// How a container hangs on a network.
@@ -117,16 +121,16 @@ pub(super) fn restart(restart: Restart) -> RestartPolicy {
     }
 }
 
-/// The engine's default driver keeps logs without bound. An engine with another default was set up on purpose.
-fn log_config(driver: &str) -> Option<HostConfigLogConfig> {
-    let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    (driver == "json-file" || driver.is_empty()).then(|| HostConfigLogConfig {
-        typ: Some("json-file".to_owned()),
-        config: Some(HashMap::from([
-            option("max-size", "10m"),
-            option("max-file", "3"),
-        ])),
-    })
+/// The body of an update that sets these limits: memory with swap, as at the creation.
+pub(super) fn limits_update(limits: &Limits) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        memory: limits.memory.map(signed),
+        memory_swap: limits.memory.map(signed),
+        memory_reservation: limits.memory_reservation.map(signed),
+        nano_cpus: limits.nano_cpus.map(signed),
+        pids_limit: Some(limits.pids.map_or(0, signed)),
+        ..ContainerUpdateBody::default()
+    }
 }
 
 fn healthcheck(check: &Healthcheck) -> HealthConfig {
@@ -176,6 +180,10 @@ fn mount(files: &Path, target: &str, from: &crate::render::object::MountSpec) ->
         MountFrom::Volume(name) => Mount {
             source: Some(name.clone()),
             typ: Some(MountType::VOLUME),
+            volume_options: from.no_copy.then(|| MountVolumeOptions {
+                no_copy: Some(true),
+                ..MountVolumeOptions::default()
+            }),
             ..base
         },
         MountFrom::Content { digest, file } => {
@@ -185,7 +193,7 @@ fn mount(files: &Path, target: &str, from: &crate::render::object::MountSpec) ->
         }
         MountFrom::Live(folder) => bind(&files.join("live").join(folder), base),
         MountFrom::Host(path) => bind(Path::new(path), base),
-        MountFrom::Tmpfs { size, mode } => Mount {
+        MountFrom::Tmpfs { size, mode, .. } => Mount {
             typ: Some(MountType::TMPFS),
             tmpfs_options: (size.is_some() || mode.is_some()).then(|| MountTmpfsOptions {
                 size_bytes: size.map(signed),
@@ -221,6 +229,6 @@ fn bindings(spec: &ContainerSpec) -> Option<HashMap<String, Option<Vec<PortBindi
 }
 
 /// The engine counts in signed numbers; what does not fit is no limit that anyone could reach.
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

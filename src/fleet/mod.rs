@@ -7,11 +7,13 @@
 pub mod check;
 pub mod compose;
 pub mod document;
+pub mod import;
 pub mod names;
 pub mod plans;
 pub mod read;
 pub mod release;
 pub mod rings;
+pub mod schema;
 pub mod settings;
 pub mod spirits;
 pub mod stacks;

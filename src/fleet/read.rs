@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::yaml::{Key, Kind, Node};
 use crate::diagnostic::{At, Finding, Findings, Spanned, did_you_mean};
-use crate::text::Safe;
+use crate::text::{Safe, is_unseen};
 
 /// Collects findings while documents are read. Shared by reference, so that readers can nest.
 #[derive(Debug, Default)]
@@ -94,13 +94,13 @@ impl Reader {
             Kind::Scalar { text, quoted } if *quoted || !node.is_null() => {
                 if let Some(c) = text
                     .chars()
-                    .find(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+                    .find(|c| is_unseen(*c) && !matches!(c, '\n' | '\t' | '\r'))
                 {
                     self.error(
                         "control-character",
                         &node.at,
                         format!(
-                            "the value holds the control character {}",
+                            "the value holds {}, a character that nobody sees",
                             Safe::new(&c.to_string())
                         ),
                         "remove it",
@@ -302,6 +302,7 @@ impl<'n> Fields<'n, '_> {
         {
             let mut sorted = known.clone();
             sorted.sort_unstable();
+            sorted.dedup();
             let help = did_you_mean(&key.text, known.iter().copied()).map_or_else(
                 || format!("known here: {}", sorted.join(", ")),
                 |near| format!("did you mean `{near}`?"),

@@ -36,7 +36,7 @@ pub struct Spirit {
 pub struct Spirits(pub BTreeMap<String, Spirit>);
 
 /// A place that was looked at for a tenant's overlay.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Candidate {
     /// Path in the repository.
     pub path: String,

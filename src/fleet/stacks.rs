@@ -13,7 +13,9 @@ use crate::text::Safe;
 const FOLDER: &str = "stacks/";
 
 /// A tier of effort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Quick answers.
@@ -62,7 +64,7 @@ pub const EFFORT_TO_TIER: [Tier; 10] = [
 ];
 
 /// A backend and the model asked of it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Backend {
     /// `vllm`, `ollama`, `anthropic` …
     pub backend: String,
@@ -94,7 +96,7 @@ pub struct Stack {
 }
 
 /// One line of a preview.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Route {
     /// 1–10.
     pub effort: u8,

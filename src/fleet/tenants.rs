@@ -20,7 +20,19 @@ const SECRETS: &str = "desired/secrets/";
 const SPIRITS: &str = "desired/spirits/tenants/";
 
 /// The seven plan tiers, from the smallest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PlanTier {
     /// Looking around.
@@ -61,7 +73,7 @@ impl PlanTier {
 }
 
 /// Whether a tenant shall run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantState {
     /// Its containers run.

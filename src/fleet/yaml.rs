@@ -104,7 +104,8 @@ impl Node {
         }
     }
 
-    fn weight(&self) -> usize {
+    /// How many nodes it has.
+    pub fn weight(&self) -> usize {
         match &self.kind {
             Kind::Scalar { .. } => 1,
             Kind::Seq(items) => 1 + items.iter().map(Node::weight).sum::<usize>(),

@@ -1,6 +1,6 @@
 //! Commits that must not go away: what runs, is pinned or could be gone back to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,6 +38,11 @@ impl Keep {
         Ok(Self { repo })
     }
 
+    /// Removes locks that a killed ringfence left: only for who holds the state directory and has no child at work here.
+    pub fn clear_locks(&self) {
+        super::mirror::clear_leftovers(&self.repo.common_dir, std::time::Duration::ZERO);
+    }
+
     /// The repository to read kept commits from.
     pub fn repo(&self) -> &Repo {
         &self.repo
@@ -51,25 +56,38 @@ impl Keep {
 
     /// Keeps a commit under a name (`ring/dev/running`), in place of what that name kept before.
     pub fn keep(&self, from: &Repo, name: &str, commit: &CommitId) -> Result<(), GitError> {
-        let full = format!("{PREFIX}{name}");
-        if !git2::Reference::is_valid_name(&full) {
-            return Err(GitError::Location {
-                text: Safe::new(name),
-                why: "git does not take it as a ref's name",
-            });
-        }
-        let id = oid(commit)?;
+        self.keep_all(from, &[(name.to_owned(), commit.clone())])
+    }
+
+    /// Keeps many. What is kept already is looked up once for all of them.
+    pub fn keep_all(&self, from: &Repo, names: &[(String, CommitId)]) -> Result<(), GitError> {
         let to = self.repo.git2()?;
-        if to.refname_to_id(&full).is_ok_and(|there| there == id) {
-            return Ok(());
+        let mut kept: Option<HashSet<CommitId>> = None;
+        for (name, commit) in names {
+            let full = format!("{PREFIX}{name}");
+            if !git2::Reference::is_valid_name(&full) {
+                return Err(GitError::Location {
+                    text: Safe::new(name),
+                    why: "git does not take it as a ref's name",
+                });
+            }
+            let id = oid(commit)?;
+            if to.refname_to_id(&full).is_ok_and(|there| there == id) {
+                continue;
+            }
+            let kept = match &mut kept {
+                Some(kept) => kept,
+                none => none.insert(self.repo.refs_below(&to, PREFIX)?.into_values().collect()),
+            };
+            if !kept.contains(commit) && from.common_dir != self.repo.common_dir {
+                self.copy(from, &to, commit)?;
+            }
+            to.reference(&full, id, true, "kept")
+                .map(drop)
+                .map_err(self.repo.fault("cannot keep a commit"))?;
+            kept.insert(commit.clone());
         }
-        let kept = self.repo.refs_below(&to, PREFIX)?.values().any(|k| k == commit);
-        if !kept && from.common_dir != self.repo.common_dir {
-            self.copy(from, &to, commit)?;
-        }
-        to.reference(&full, id, true, "kept")
-            .map(drop)
-            .map_err(self.repo.fault("cannot keep a commit"))
+        Ok(())
     }
 
     /// Lets go of a name. Nothing to let go of is fine.

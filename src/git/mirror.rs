@@ -1,6 +1,8 @@
 //! A bare mirror of a URL, fetched by a `git` child.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Repository, RepositoryInitOptions};
@@ -30,6 +32,7 @@ impl Repo {
             common_dir: dir,
             work_dir: None,
             url: Some(url.to_owned()),
+            suspect: Arc::default(),
         };
         if let Err(error @ GitError::OtherUser { .. }) = repo.git2().map(drop) {
             return Err(error);
@@ -49,13 +52,20 @@ impl Repo {
         if self.default_branch().is_err() {
             return self.renew(url, deadline, timeout);
         }
-        match self.fetch_once(url, deadline, timeout) {
-            Err(GitError::Fetch {
-                problem: FetchProblem::Damaged,
-                ..
-            }) if !self.is_whole(deadline) => self.renew(url, deadline, timeout),
-            other => other,
+        let fetched = self.fetch_once(url, deadline, timeout);
+        // What a fetch does not look at may be damaged all the same: reading it told.
+        let doubtful = self.suspect.swap(false, Ordering::Relaxed)
+            || matches!(
+                fetched,
+                Err(GitError::Fetch {
+                    problem: FetchProblem::Damaged,
+                    ..
+                })
+            );
+        if doubtful && !self.is_whole(deadline) {
+            return self.renew(url, deadline, timeout);
         }
+        fetched
     }
 
     fn fetch_once(&self, url: &str, deadline: Instant, timeout: Duration) -> Result<(), GitError> {
@@ -107,14 +117,16 @@ impl Repo {
         }
     }
 
-    /// Whether every ref's history is there. Only asked after a fetch that looked like damage.
+    /// Whether every ref's history is there and reads. Only asked after something looked like damage; where git cannot
+    /// tell in time, it counts as whole.
     fn is_whole(&self, deadline: Instant) -> bool {
         let mut command = child::command(&self.common_dir, "");
-        command.args(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"]);
-        matches!(child::run(command, deadline), Ok(Some(outcome)) if outcome.ok)
+        command.args(["fsck", "--no-dangling", "--no-progress"]);
+        !matches!(child::run(command, deadline), Ok(Some(outcome)) if !outcome.ok)
     }
 
-    /// Moves the cache aside (one such is held back for a look), makes it anew and carries over what was kept.
+    /// Clones the mirror anew, carries over what was kept, and only then moves the damaged one aside (one such is held
+    /// back for a look): while the remote does not answer, what can still be read of it stays.
     fn renew(&self, url: &str, deadline: Instant, timeout: Duration) -> Result<(), GitError> {
         let dir = &self.common_dir;
         let aside = beside(dir, "broken");
@@ -123,14 +135,23 @@ impl Repo {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(unreadable(path, e)),
             _ => Ok(()),
         };
-        gone(&aside)?;
-        std::fs::rename(dir, &aside).map_err(|e| unreadable(dir, e))?;
-        make(url, dir)?;
-        let fetched = self.fetch_once(url, deadline, timeout);
-        if let (Ok(old), Ok(new)) = (Self::open(&aside), Keep::open(dir)) {
+        let fresh = Self {
+            git_dir: beside(dir, "fresh"),
+            common_dir: beside(dir, "fresh"),
+            ..self.clone()
+        };
+        gone(&fresh.common_dir)?;
+        make(url, &fresh.common_dir)?;
+        if let Err(error) = fresh.fetch_once(url, deadline, timeout) {
+            self.suspect.store(true, Ordering::Relaxed);
+            return Err(error);
+        }
+        if let (Ok(old), Ok(new)) = (Self::open(dir), Keep::open(&fresh.common_dir)) {
             rescue(&old, &new);
         }
-        fetched
+        gone(&aside)?;
+        std::fs::rename(dir, &aside).map_err(|e| unreadable(dir, e))?;
+        std::fs::rename(&fresh.common_dir, dir).map_err(|e| unreadable(dir, e))
     }
 }
 
@@ -188,7 +209,7 @@ fn protocols(url: &str) -> &'static str {
 
 /// Removes locks and half packs that a killed child left behind: nobody else writes here, and no child lives longer
 /// than `age`.
-fn clear_leftovers(dir: &Path, age: Duration) {
+pub(super) fn clear_leftovers(dir: &Path, age: Duration) {
     let is_old = |path: &Path| {
         let modified = std::fs::symlink_metadata(path).and_then(|m| m.modified());
         modified.is_ok_and(|at| {
@@ -265,6 +286,8 @@ fn failed(url: &str, stderr: &str) -> GitError {
         "is corrupt",
         "bad object",
         "did not send all necessary objects",
+        "sha1 collision",
+        "inflate:",
         "missing blob",
         "missing tree",
         "missing commit",

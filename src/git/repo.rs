@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use git2::{ErrorCode, Oid, RepositoryOpenFlags};
 
@@ -20,6 +22,8 @@ pub struct Repo {
     pub(super) work_dir: Option<PathBuf>,
     /// Set for a mirror.
     pub(super) url: Option<String>,
+    /// Whether something of it could not be read: a mirror is then looked through at the next fetch.
+    pub(super) suspect: Arc<AtomicBool>,
 }
 
 impl Repo {
@@ -33,7 +37,26 @@ impl Repo {
             common_dir: real(repo.commondir()),
             work_dir: repo.workdir().map(real),
             url: None,
+            suspect: Arc::default(),
         })
+    }
+
+    /// A repository that was at `common_dir` and cannot be opened now. Every read of it fails with the reason, until it
+    /// is back.
+    pub fn away(common_dir: &Path) -> Self {
+        let is_work_tree = common_dir.file_name().is_some_and(|name| name == ".git");
+        Self {
+            git_dir: common_dir.to_owned(),
+            common_dir: common_dir.to_owned(),
+            work_dir: common_dir.parent().filter(|_| is_work_tree).map(Path::to_owned),
+            url: None,
+            suspect: Arc::default(),
+        }
+    }
+
+    /// Whether it is a mirror of which something could not be read: its next fetch looks it through.
+    pub fn is_suspect(&self) -> bool {
+        self.is_mirror() && self.suspect.load(Ordering::Relaxed)
     }
 
     /// Whether it is a mirror of a URL.
@@ -96,10 +119,13 @@ impl Repo {
     }
 
     pub(super) fn fault(&self, doing: &'static str) -> impl Fn(git2::Error) -> GitError + '_ {
-        move |e| GitError::Git {
-            repo: self.label(),
-            doing,
-            detail: Safe::new(&location::redact(e.message())),
+        move |e| {
+            self.suspect.store(true, Ordering::Relaxed);
+            GitError::Git {
+                repo: self.label(),
+                doing,
+                detail: Safe::new(&location::redact(e.message())),
+            }
         }
     }
 

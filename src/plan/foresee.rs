@@ -32,6 +32,7 @@ pub fn effect(
             restart: Some(if aim.stop_first { Restart::No } else { aim.restart }),
             missing: extra.clone(),
             surplus: BTreeSet::new(),
+            limits: None,
             gave_up_at: None,
         }),
         Call::Remove { id } => seats.retain(|s| s.id != *id),
@@ -51,6 +52,7 @@ pub fn effect(
             }
             s.name.clone_from(to);
         }),
+        Call::SetLimits { id, .. } => with(seats, id, |s| s.limits = None),
         Call::SetRestart { id, restart } => with(seats, id, |s| s.restart = Some(*restart)),
         Call::Stop { id } => with(seats, id, |s| {
             s.activity = Activity::Stopped;

@@ -87,8 +87,8 @@ pub fn next_look(
 }
 
 /// Why a container that shall take over has failed; none while it may still get healthy. What says nothing about the
-/// release (it was never started, its start was refused) is no failure, nor is what happened while nobody watched: a
-/// deadline counts watched time, and what ended before is simply started again.
+/// release (it was never started, its start was refused, its health is unknown) is no failure, nor is what happened while
+/// nobody watched: a deadline counts watched time, and what ended before is simply started again.
 pub fn failure(
     object: &ServiceObject,
     seen: &SeenContainer,
@@ -123,6 +123,6 @@ pub fn failure(
         _ => return None,
     }
     let late = after(started.max(watched_since), object.deadline_ms).is_some_and(|deadline| deadline <= now);
-    (late && health != Health::Healthy && !object.job)
+    (late && matches!(health, Health::Starting | Health::Unhealthy) && !object.job)
         .then(|| format!("it did not get healthy within {} s", object.deadline_ms / 1000))
 }

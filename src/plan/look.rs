@@ -3,9 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::health::activity;
+use super::replace::Activity;
 use super::seen::SeenContainer;
 use super::{Hold, Input};
+use crate::fleet::compose::service::Protocol;
 use crate::fleet::names::{Owner, ServiceKey, SpecHash};
+use crate::render::object::{ContainerSpec, ServiceObject};
 
 /// An input with its indexes.
 pub(super) struct Look<'a> {
@@ -28,6 +32,27 @@ pub(super) struct Look<'a> {
     network_owners: BTreeMap<&'a str, &'a Owner>,
     /// A container of a service that nobody wrote down.
     unknown: BTreeMap<ServiceKey, &'a str>,
+    /// Fixed host ports that something wanted publishes, with their addresses.
+    ports: BTreeMap<HostPort, Vec<&'a str>>,
+    /// The same of services that are wanted no more and still run.
+    held: BTreeMap<HostPort, Vec<&'a str>>,
+    /// Volumes that are wanted, that were there, and that are gone.
+    lost: BTreeSet<&'a str>,
+}
+
+/// A port of the host, and for what.
+type HostPort = (u16, Protocol);
+
+/// The fixed host ports of a spec, with their addresses.
+fn host_ports(spec: &ContainerSpec) -> impl Iterator<Item = (HostPort, &str)> {
+    let ports = spec.ports.iter();
+    ports.filter_map(|port| Some(((port.host?, port.protocol), port.ip.as_str())))
+}
+
+/// Whether one port cannot be held on both addresses.
+fn clash(one: &str, other: &str) -> bool {
+    let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+    one == other || any(one) || any(other)
 }
 
 impl<'a> Look<'a> {
@@ -53,6 +78,9 @@ impl<'a> Look<'a> {
                 .filter_map(|n| Some((n.name.as_str(), n.owner.as_ref()?)))
                 .collect(),
             unknown: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            held: BTreeMap::new(),
+            lost: lost_volumes(input),
             input,
             wanted: input.wanted.networks.values().map(|n| &n.owner).collect(),
             networks: input
@@ -68,6 +96,13 @@ impl<'a> Look<'a> {
             present: containers().filter_map(|c| c.owner.as_ref()).collect(),
             written,
         };
+        for object in input.wanted.services.values() {
+            if look.hold(&object.key.owner) != Hold::Untouched {
+                for (port, ip) in host_ports(&object.spec) {
+                    look.ports.entry(port).or_default().push(ip);
+                }
+            }
+        }
         let mut unknown = BTreeMap::new();
         for container in containers() {
             if let (Some(owner), Some(service)) = (&container.owner, &container.service) {
@@ -75,13 +110,47 @@ impl<'a> Look<'a> {
                     owner: owner.clone(),
                     service: service.clone(),
                 };
-                if !look.is_known(&key, container) {
+                let known = look.is_known(&key, container);
+                let goes = !input.wanted.services.contains_key(&key) && look.hold(owner) != Hold::Untouched;
+                if known && goes && activity(container) != Activity::Stopped {
+                    for (port, ip) in look.ports_of(container) {
+                        look.held.entry(port).or_default().push(ip);
+                    }
+                }
+                if !known {
                     unknown.insert(key, container.name.as_str());
                 }
             }
         }
         look.unknown = unknown;
         look
+    }
+
+    fn ports_of(&self, container: &SeenContainer) -> Vec<(HostPort, &'a str)> {
+        let spec = container.spec.and_then(|spec| self.input.specs.get(&spec));
+        spec.map(|spec| host_ports(spec).collect()).unwrap_or_default()
+    }
+
+    /// Whether one of these containers has a host port that something wanted publishes.
+    pub(super) fn gives_way(&self, seen: &[&SeenContainer]) -> bool {
+        let mut ports = seen.iter().flat_map(|c| self.ports_of(c));
+        ports.any(|(port, ip)| {
+            let wanted = self.ports.get(&port);
+            wanted.is_some_and(|wanted| wanted.iter().any(|other| clash(ip, other)))
+        })
+    }
+
+    /// Whether a service that is wanted no more still has a host port of this one.
+    pub(super) fn port_is_held(&self, object: &ServiceObject) -> bool {
+        host_ports(&object.spec).any(|(port, ip)| {
+            let held = self.held.get(&port);
+            held.is_some_and(|held| held.iter().any(|other| clash(ip, other)))
+        })
+    }
+
+    /// Whether a volume was there, is wanted and is gone.
+    pub(super) fn is_lost(&self, volume: &str) -> bool {
+        self.lost.contains(volume)
     }
 
     /// A container that carries a service's labels and that nobody wrote down.
@@ -99,9 +168,12 @@ impl<'a> Look<'a> {
         self.strangers.contains(name) && !self.networks.contains(name)
     }
 
-    /// Whether a container may be taken off one of our networks: it is wanted by somebody, or its owner may go. Of an
-    /// owner about whom nothing is known, nothing is cut off.
+    /// Whether a container may be taken off a network: a stranger's, or one of ours that is wanted by somebody, or whose
+    /// owner may go. Of an owner about whom nothing is known, nothing is cut off.
     pub(super) fn may_leave(&self, network: &str) -> bool {
+        if self.is_strangers(network) {
+            return true;
+        }
         let Some(owner) = self
             .network_owners
             .get(network)
@@ -156,6 +228,14 @@ impl<'a> Look<'a> {
     pub(super) fn is_written(&self, name: &str) -> bool {
         self.input.known.contains_key(name)
     }
+}
+
+fn lost_volumes<'a>(input: &'a Input<'_>) -> BTreeSet<&'a str> {
+    let there: BTreeSet<&str> = input.seen.volumes.iter().map(|v| v.name.as_str()).collect();
+    let wanted = input.wanted.volumes.keys().map(String::as_str);
+    wanted
+        .filter(|name| !there.contains(name) && input.facts.volumes.contains(*name))
+        .collect()
 }
 
 /// Containers of a service.

@@ -5,6 +5,7 @@
 
 pub mod foresee;
 pub mod health;
+mod live;
 mod look;
 pub mod replace;
 pub mod seen;
@@ -24,7 +25,7 @@ use crate::fleet::names::{Owner, ServiceKey, SpecHash};
 use crate::render::object::{ContainerSpec, NetworkObject, Objects, VolumeObject};
 use look::{ByKey, Look};
 use replace::Health;
-use seen::Observation;
+use seen::{Observation, SeenContainer};
 pub use services::{Action, ServicePlan};
 
 /// What an owner's objects may be subjected to.
@@ -69,12 +70,15 @@ pub struct Input<'a> {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct Plan {
     /// Networks to make.
     pub make_networks: Vec<NetworkObject>,
     /// Volumes to make.
     pub make_volumes: Vec<VolumeObject>,
+    /// Volumes that were there and are gone: an empty one is never made in their place unasked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_volumes: Vec<VolumeObject>,
     /// Live directories to write, by folder, with the files that differ.
     pub write_live: BTreeMap<String, Vec<String>>,
     /// Services that are not as they shall be.
@@ -89,6 +93,12 @@ pub struct Plan {
     pub remove_volumes: Vec<VolumeObject>,
     /// Objects with our label that nobody wrote down: they are left alone.
     pub unknown: Vec<String>,
+    /// Those of them that a person may take as ours, by the name and spec to write down.
+    #[serde(skip)]
+    pub adoptable: Vec<Adoptable>,
+    /// What is not as it should be and cannot be repaired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Services that have containers now.
     #[serde(skip)]
     pub running: Vec<ServiceKey>,
@@ -97,8 +107,39 @@ pub struct Plan {
     pub owners: BTreeMap<String, Owner>,
 }
 
+/// Something unknown with our labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoptable {
+    /// Whose it is, by its labels.
+    pub owner: Owner,
+    /// The name to write down.
+    pub name: String,
+    /// A container's spec, by its label.
+    pub spec: Option<SpecHash>,
+}
+
+impl Adoptable {
+    /// None: its labels do not say enough. A container's name need not be one of ours.
+    fn container(seen: &SeenContainer) -> Option<Self> {
+        let service = seen.service.as_deref()?;
+        let own = seen
+            .name
+            .strip_prefix(service)
+            .is_some_and(|rest| rest.starts_with('.'));
+        Some(Self {
+            owner: seen.owner.clone()?,
+            name: if own {
+                seen.name.clone()
+            } else {
+                format!("{service}.{}", seen.id)
+            },
+            spec: Some(seen.spec?),
+        })
+    }
+}
+
 /// A network that may go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct GoneNetwork {
     /// Its name.
     pub name: String,
@@ -109,10 +150,26 @@ pub struct GoneNetwork {
 }
 
 impl Plan {
+    /// A service's part, if it is not as it shall be.
+    pub fn service(&self, key: &ServiceKey) -> Option<&ServicePlan> {
+        // They come in the order of their keys, and nothing reorders them.
+        let at = self.services.binary_search_by(|s| s.key.cmp(key)).ok()?;
+        self.services.get(at)
+    }
+
+    /// The parts of an owner's services.
+    pub fn services_of(&self, owner: &Owner) -> &[ServicePlan] {
+        let from = self.services.partition_point(|s| s.key.owner < *owner);
+        let until = self.services.partition_point(|s| s.key.owner <= *owner);
+        self.services.get(from..until).unwrap_or_default()
+    }
+
     /// Keeps only what belongs to some owners.
     pub fn retain(&mut self, keep: impl Fn(&Owner) -> bool) {
         self.make_networks.retain(|n| keep(&n.owner));
         self.make_volumes.retain(|v| keep(&v.owner));
+        self.lost_volumes.retain(|v| keep(&v.owner));
+        self.adoptable.retain(|a| keep(&a.owner));
         self.double_networks.retain(|n| keep(&n.owner));
         self.remove_networks.retain(|n| keep(&n.owner));
         self.remove_volumes.retain(|v| keep(&v.owner));
@@ -151,10 +208,11 @@ pub fn plan(input: &Input<'_>) -> Plan {
             }
         }
         plan.unknown.push(container.name.clone());
+        plan.adoptable.extend(Adoptable::container(container));
     }
     plan.running = by_key.keys().cloned().collect();
     let mut ready = BTreeMap::new();
-    services::plan(&look, &by_key, &mut ready, &mut plan.services);
+    services::plan(&look, &by_key, &mut ready, &mut plan);
     networks(&look, &mut plan);
     volumes(&look, &mut plan);
     for live in input.wanted.live.values() {
@@ -203,6 +261,11 @@ fn networks(look: &Look<'_>, plan: &mut Plan) {
             });
         } else {
             plan.unknown.push(network.name.clone());
+            plan.adoptable.push(Adoptable {
+                owner: owner.clone(),
+                name: network.name.clone(),
+                spec: None,
+            });
         }
     }
 }
@@ -211,7 +274,12 @@ fn volumes(look: &Look<'_>, plan: &mut Plan) {
     let seen = &look.input.seen.volumes;
     let there: BTreeSet<&str> = seen.iter().map(|v| v.name.as_str()).collect();
     for volume in look.input.wanted.volumes.values() {
-        if !there.contains(volume.name.as_str()) && look.hold(&volume.owner) != Hold::Untouched {
+        if there.contains(volume.name.as_str()) || look.hold(&volume.owner) == Hold::Untouched {
+            continue;
+        }
+        if look.is_lost(&volume.name) {
+            plan.lost_volumes.push(volume.clone());
+        } else {
             plan.make_volumes.push(volume.clone());
         }
     }
@@ -231,6 +299,11 @@ fn volumes(look: &Look<'_>, plan: &mut Plan) {
                 });
             } else {
                 plan.unknown.push(volume.name.clone());
+                plan.adoptable.push(Adoptable {
+                    owner: owner.clone(),
+                    name: volume.name.clone(),
+                    spec: None,
+                });
             }
         }
     }

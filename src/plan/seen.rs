@@ -84,6 +84,8 @@ pub struct SeenContainer {
     pub service: Option<String>,
     /// Its spec, read from the labels; none if it is of another schema.
     pub spec: Option<SpecHash>,
+    /// The image as it was asked for when it was made: `sha256:…` or `name@sha256:…`.
+    pub image: String,
     /// The image id it runs.
     pub image_id: String,
     /// State.
@@ -92,6 +94,11 @@ pub struct SeenContainer {
     pub health: EngineHealth,
     /// Names of the networks it hangs on.
     pub networks: BTreeSet<String>,
+    /// Those of them that were removed meanwhile: what has the name now is another network.
+    pub stale_networks: BTreeSet<String>,
+    /// What the list shows of its present run. While it stays equal, so does all that an inspection shows, but for what
+    /// `docker update` changes.
+    pub stamp: String,
     /// When it was made.
     pub created: Timestamp,
     /// From an inspection.
@@ -120,6 +127,22 @@ pub struct SeenVolume {
     pub name: String,
     /// All labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Containers by whose they are and what they serve.
+pub type ByService<'a> = BTreeMap<(&'a Owner, &'a str), Vec<&'a SeenContainer>>;
+
+impl Observation {
+    /// Its containers by service, those without a clear label left out.
+    pub fn by_service(&self) -> ByService<'_> {
+        let mut all = ByService::new();
+        for container in &self.containers {
+            if let (Some(owner), Some(service)) = (&container.owner, &container.service) {
+                all.entry((owner, service.as_str())).or_default().push(container);
+            }
+        }
+        all
+    }
 }
 
 /// One look at an engine. An engine that could not be read gives no `Observation`: unknown is never empty.

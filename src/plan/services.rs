@@ -5,20 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Hold;
 use super::foresee::foresee;
 use super::health::{activity, failure, judge, next_look};
+use super::live;
 use super::look::{ByKey, Look};
 use super::replace::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next, part};
 use super::seen::{SeenContainer, State};
 use super::why::{Why, differences};
+use super::{Hold, Plan};
 use crate::fleet::compose::service::{Condition, Restart};
 use crate::fleet::names::{ServiceKey, SpecHash};
-use crate::render::object::{RolloutOrder, ServiceObject};
+use crate::render::object::{MountFrom, RolloutOrder, ServiceObject};
 use crate::text::Safe;
 
 /// What happens to a service, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is not there and shall be.
@@ -27,6 +28,8 @@ pub enum Action {
     Replace,
     /// It runs the right spec, but not as it should (stopped, renamed, disconnected …).
     Repair,
+    /// It stays for the way back, and stops for another that needs what it holds.
+    Yield,
     /// It shall go.
     Remove,
     /// The right one serves; what is left of the move is cleared away.
@@ -36,7 +39,7 @@ pub enum Action {
 }
 
 /// One service's part of a plan.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct ServicePlan {
     /// Which.
     pub key: ServiceKey,
@@ -72,13 +75,16 @@ pub struct ServicePlan {
     /// Containers that must be thawed before anything else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thaw: Vec<String>,
+    /// Containers that the engine has half removed: they are as good as gone, but may stand in the way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dead: Vec<String>,
     /// What somebody else has in our place: nothing is done to this service until that is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
 }
 
 /// A container that failed to take over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Failed {
     /// Its id.
     pub container: String,
@@ -91,6 +97,11 @@ pub struct Failed {
 }
 
 impl ServicePlan {
+    /// Whether something can be done now.
+    pub fn wants_calls(&self, now: Timestamp) -> bool {
+        !self.thaw.is_empty() || !self.dead.is_empty() || matches!(self.next(now), Next::Call(_))
+    }
+
     /// The next call, if there is one now.
     pub fn next(&self, now: Timestamp) -> Next {
         next(&self.aim, &self.seats, now)
@@ -121,7 +132,7 @@ pub(super) fn plan(
     look: &Look<'_>,
     by_key: &ByKey<'_>,
     ready: &mut BTreeMap<(ServiceKey, &'static str), bool>,
-    out: &mut Vec<ServicePlan>,
+    out: &mut Plan,
 ) {
     let keys: BTreeSet<&ServiceKey> = look.input.wanted.services.keys().chain(by_key.keys()).collect();
     let none = Vec::new();
@@ -129,11 +140,16 @@ pub(super) fn plan(
         let object = look.input.wanted.services.get(key);
         let seen = by_key.get(key).unwrap_or(&none);
         let hold = look.hold(&key.owner);
-        if hold == Hold::Untouched || (object.is_none() && hold == Hold::NoPrune) {
+        let stays = object.is_none() && hold == Hold::NoPrune && !look.gives_way(seen);
+        if hold == Hold::Untouched || stays {
             continue;
         }
+        if let Some(object) = object {
+            out.notes
+                .extend(seen.iter().filter_map(|c| set_by_hand(object, c)));
+        }
         if let Some(plan) = one(look, by_key, ready, key, object, seen) {
-            out.push(plan);
+            out.services.push(plan);
         }
     }
 }
@@ -146,21 +162,21 @@ fn one(
     object: Option<&ServiceObject>,
     seen: &[&SeenContainer],
 ) -> Option<ServicePlan> {
+    let (dead, seen): (Vec<&SeenContainer>, Vec<&SeenContainer>) =
+        seen.iter().partition(|c| c.state == State::Dead);
+    let (dead, seen) = (ids(&dead, |_| true), seen.as_slice());
     let may_start = object.is_none_or(|o| {
         o.depends_on
             .iter()
             .all(|(dep, c)| is_ready(look, by_key, ready, dep, *c))
+            && !look.port_is_held(o)
     });
     let aim = aim(look, key, object, seen, may_start);
     let seats: Vec<Seat> = seen.iter().map(|c| seat(look, object, &aim, c)).collect();
     let (now, since) = (look.input.now, look.input.watched_since);
-    let thaw: Vec<String> = seen
-        .iter()
-        .filter(|c| c.state == State::Paused)
-        .map(|c| c.id.clone())
-        .collect();
+    let thaw = ids(seen, |c| c.state == State::Paused);
     let next = next(&aim, &seats, now);
-    if next == Next::Done && thaw.is_empty() {
+    if next == Next::Done && thaw.is_empty() && dead.is_empty() {
         return None;
     }
     let extra = object.map(extra_networks).unwrap_or_default();
@@ -209,8 +225,13 @@ fn one(
         seats,
         object: object.cloned(),
         thaw,
+        dead,
         blocked: blocked(look, key, object),
     })
+}
+
+fn ids(seen: &[&SeenContainer], of: impl Fn(&SeenContainer) -> bool) -> Vec<String> {
+    seen.iter().filter(|c| of(c)).map(|c| c.id.clone()).collect()
 }
 
 fn aim(
@@ -243,6 +264,7 @@ fn aim(
         restart: object.map_or(Restart::No, |o| o.spec.restart),
         drain_ms: object.map_or(0, |o| o.drain_ms),
         may_start,
+        gives_way: object.is_none() && look.hold(&key.owner) == Hold::NoPrune,
         job: object.is_some_and(|o| o.job),
         job_done: wanted.is_some_and(|w| {
             look.input
@@ -259,9 +281,16 @@ fn aim(
 fn blocked(look: &Look<'_>, key: &ServiceKey, object: Option<&ServiceObject>) -> Option<String> {
     if let Some(name) = look.unknown_of(key) {
         return Some(format!(
-            "container {} carries its labels and stands in no ledger of ours: remove it, or let it be",
+            "container {} carries its labels and stands in no ledger of ours: remove it, or take it with `ringfence apply --adopt`",
             Safe::new(name)
         ));
+    }
+    let lost = object?.spec.mounts.values().find_map(|mount| match &mount.from {
+        MountFrom::Volume(name) => Some(name).filter(|name| look.is_lost(name)),
+        _ => None,
+    });
+    if let Some(volume) = lost {
+        return Some(format!("its volume {volume} is gone, with its data"));
     }
     let home = &object?.home_network;
     look.is_strangers(home).then(|| format!("a network called {home} is there already and is not ours: remove it, or choose another `instance:`"))
@@ -277,11 +306,29 @@ pub fn extra_networks(object: &ServiceObject) -> BTreeSet<String> {
         .collect()
 }
 
+/// What the engine cannot undo.
+fn set_by_hand(object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
+    let names = live::limits_to_stay(&object.spec.limits, seen);
+    (seen.spec == Some(object.hash) && !names.is_empty()).then(|| {
+        format!(
+            "container {} was given a limit of its {} by hand, and the engine cannot take it away: remove the container to have it made again",
+            Safe::new(&seen.name),
+            names.join(" and its ")
+        )
+    })
+}
+
 fn seat(look: &Look<'_>, object: Option<&ServiceObject>, aim: &Aim, seen: &SeenContainer) -> Seat {
     let there = |name: &String| look.has_network(name);
     let wanted: BTreeSet<String> = object
         .map(|o| o.networks.keys().cloned().collect())
         .unwrap_or_default();
+    let wrong = object.map_or_else(BTreeSet::new, |o| live::wrongly_attached(o, seen));
+    let limits = object.and_then(|o| {
+        let own = seen.spec.filter(|spec| *spec != o.hash);
+        let spec = own.map_or(Some(&o.spec), |own| look.input.specs.get(&own))?;
+        live::limits(&spec.limits, seen)
+    });
     let mut seat = Seat {
         id: seen.id.clone(),
         name: seen.name.clone(),
@@ -293,23 +340,25 @@ fn seat(look: &Look<'_>, object: Option<&ServiceObject>, aim: &Aim, seen: &SeenC
         restart: seen.details.as_ref().map(|d| d.restart),
         missing: wanted
             .iter()
-            .filter(|n| !seen.networks.contains(*n) && there(n))
+            .filter(|n| (!seen.networks.contains(*n) || wrong.contains(*n)) && there(n))
             .cloned()
             .collect(),
         surplus: if object.is_some() {
             seen.networks
                 .iter()
-                .filter(|n| !wanted.contains(*n) && look.may_leave(n))
+                .filter(|n| !wanted.contains(*n) && look.may_leave(n) || wrong.contains(*n) && there(n))
                 .cloned()
                 .collect()
         } else {
             BTreeSet::new()
         },
+        limits,
         gave_up_at: look.input.gave_up.get(&seen.id).copied(),
     };
     if seat.spec != aim.wanted && !matches!(part(aim, &seat), Part::Serving) {
         seat.missing.clear();
         seat.surplus.clear();
+        seat.limits = None;
     }
     seat
 }
@@ -326,6 +375,11 @@ fn cause(
         .iter()
         .find(|s| part(aim, s) == Part::Serving && s.spec == aim.wanted);
     let Some(object) = object else {
+        if aim.gives_way {
+            let why =
+                "what this release drops has a host port that it needs: it stops, and stays for the way back";
+            return (Action::Yield, vec![Why::cause(why)]);
+        }
         return (Action::Remove, vec![Why::cause("nothing asks for it any more")]);
     };
     if let Some(serving) = serving {
@@ -336,18 +390,22 @@ fn cause(
         if serving.activity == Activity::Stopped && !aim.job {
             why.push(Why::cause("it does not run"));
         }
-        why.extend(
-            serving
-                .missing
-                .iter()
-                .map(|n| Why::cause(format!("it is not on network {n}"))),
-        );
+        why.extend(serving.missing.iter().map(|n| {
+            Why::cause(if serving.surplus.contains(n) {
+                format!("it lost its names on network {n}")
+            } else {
+                format!("it is not on network {n}")
+            })
+        }));
         why.extend(
             serving
                 .surplus
-                .iter()
+                .difference(&serving.missing)
                 .map(|n| Why::cause(format!("it is on network {n}, which it should not be"))),
         );
+        if serving.limits.is_some() {
+            why.push(Why::cause("its limits were changed"));
+        }
         if serving.restart.is_some_and(|r| r != aim.restart) {
             why.push(Why::cause("its restart policy was changed"));
         }

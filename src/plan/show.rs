@@ -11,7 +11,7 @@ use crate::render::object::VolumeObject;
 use crate::text::Safe;
 
 /// How many of each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     /// Services to create.
     pub create: usize,
@@ -31,7 +31,7 @@ impl Plan {
             match service.action {
                 Action::Create => counts.create += 1,
                 Action::Replace => counts.replace += 1,
-                Action::Repair | Action::Finish => counts.repair += 1,
+                Action::Repair | Action::Finish | Action::Yield => counts.repair += 1,
                 Action::Remove => counts.remove += 1,
                 Action::Wait => {}
             }
@@ -58,6 +58,9 @@ impl Plan {
         }
         for volume in &self.make_volumes {
             let _ = writeln!(out, "  + volume    {}", volume.name);
+        }
+        for volume in &self.lost_volumes {
+            let _ = writeln!(out, "  ! volume    {}", volume.lost());
         }
         for (folder, files) in &self.write_live {
             let mark = if input.live.contains_key(folder) { '~' } else { '+' };
@@ -87,10 +90,13 @@ impl Plan {
                 "  - volume    {name} and its data, once no container has it (the tenant is erased)"
             );
         }
+        for note in &self.notes {
+            let _ = writeln!(out, "  ! {note}");
+        }
         for name in &self.unknown {
             let _ = writeln!(
                 out,
-                "  ? {} carries our labels, but no pass of ours wrote it down: left alone",
+                "  ? {} carries our labels, but no pass of ours wrote it down: left alone (`apply --adopt` takes it)",
                 Safe::new(name)
             );
         }
@@ -104,6 +110,7 @@ fn show_service(out: &mut String, service: &ServicePlan, input: &Input<'_>, diff
         Action::Replace => ("~", "replace"),
         Action::Repair => ("!", "repair"),
         Action::Finish => ("!", "finish the move"),
+        Action::Yield => ("!", "give way"),
         Action::Remove => ("-", "remove"),
         Action::Wait => (".", "wait for its health"),
     };

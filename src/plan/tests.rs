@@ -1,6 +1,7 @@
 //! Plans from small scenes.
 
 mod converges;
+mod live;
 mod steps;
 mod verdicts;
 
@@ -97,7 +98,10 @@ fn container(owner: &Owner, service: &str, n: u8, name: &str) -> SeenContainer {
         owner: Some(owner.clone()),
         service: Some(service.to_owned()),
         spec: Some(spec(owner, service, n).hash()),
+        image: format!("sha256:{n:064x}"),
         image_id: format!("sha256:{n:064x}"),
+        stale_networks: BTreeSet::new(),
+        stamp: String::new(),
         state: State::Running,
         health: EngineHealth::Healthy,
         networks: BTreeSet::from([owner.network(&instance())]),

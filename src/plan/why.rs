@@ -10,7 +10,7 @@ use crate::render::object::ContainerSpec;
 use crate::text::Safe;
 
 /// One field that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Why {
     /// `image`, `env.THEME`, `mounts./data` …
     pub field: String,

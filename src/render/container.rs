@@ -112,7 +112,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Objects {
+    /// Each container is also found under the name of its very version, on every network: who joined a network without it
+    /// was not joined by us, and has lost its other names and its links as well.
+    pub(super) fn finish(mut self) -> Objects {
+        for object in self.objects.services.values_mut() {
+            let name = format!("{}.{}", object.base_name, object.hash.0.short());
+            for attachment in object.networks.values_mut() {
+                attachment.aliases.insert(name.clone());
+            }
+        }
         self.objects
     }
 
@@ -173,7 +181,8 @@ impl<'a> Builder<'a> {
             stdin_open: service.stdin_open,
             stop_signal: service.stop_signal.clone(),
             stop_grace_ms: Some(service.stop_grace_ms).filter(|ms| *ms != DEFAULT_GRACE_MS),
-            sysctls: BTreeMap::new(),
+            sysctls: service.sysctls.clone(),
+            options: service.options.clone(),
         }
     }
 
@@ -195,9 +204,10 @@ impl<'a> Builder<'a> {
                     }
                 }
                 MountSource::Host(path) => MountFrom::Host(path.clone()),
-                MountSource::Tmpfs { size, mode } => MountFrom::Tmpfs {
+                MountSource::Tmpfs { size, mode, options } => MountFrom::Tmpfs {
                     size: *size,
                     mode: *mode,
+                    options: options.clone(),
                 },
             };
             mounts.insert(
@@ -205,6 +215,7 @@ impl<'a> Builder<'a> {
                 MountSpec {
                     from,
                     read_only: mount.read_only,
+                    no_copy: mount.no_copy,
                 },
             );
         }
@@ -214,6 +225,7 @@ impl<'a> Builder<'a> {
             MountSpec {
                 from: live,
                 read_only: true,
+                no_copy: false,
             },
         );
         mounts
@@ -232,7 +244,18 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+        for (name, other) in &service.links {
+            if self.services.contains_key(other) {
+                links.insert(format!("{other}.{domain}:{name}"));
+                links.insert(format!("{other}.{domain}:{name}.{domain}"));
+            }
+        }
         for shared in self.shared {
+            if let Some((name, _)) = service.links.iter().find(|(_, other)| **other == shared.service) {
+                let target = format!("{}.{}", shared.service, shared.owner.domain(instance));
+                links.insert(format!("{target}:{name}"));
+                links.insert(format!("{target}:{name}.{domain}"));
+            }
             let target = format!("{}.{}", shared.service, shared.owner.domain(instance));
             links.insert(format!("{target}:{}", shared.service));
             links.insert(format!("{target}:{}.{domain}", shared.service));

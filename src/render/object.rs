@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::fleet::compose::service::{Condition, FileSet, Healthcheck, Limits, Probe, Protocol, Restart};
+use crate::fleet::compose::service::{
+    Condition, FileSet, Healthcheck, Limits, Options, Probe, Protocol, Restart,
+};
 use crate::fleet::names::{Owner, ReleaseId, ServiceKey, SpecHash};
 
 /// Version of [`ContainerSpec`]'s shape; part of the label `dev.ringfence.spec`.
@@ -79,6 +81,9 @@ pub struct ContainerSpec {
     /// Kernel settings. Shared services get `net.ipv4.ip_forward=0`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
+    /// What few services ask for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: Options,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -100,6 +105,9 @@ pub struct MountSpec {
     /// Whether it cannot be written.
     #[serde(default, skip_serializing_if = "no")]
     pub read_only: bool,
+    /// Whether a new volume stays empty.
+    #[serde(default, skip_serializing_if = "no")]
+    pub no_copy: bool,
 }
 
 /// Where a mount comes from. Host paths of ours are not in it (they depend on the state directory):
@@ -129,6 +137,9 @@ pub enum MountFrom {
         /// Mode bits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<u32>,
+        /// Further options.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        options: BTreeSet<String>,
     },
 }
 
@@ -221,7 +232,7 @@ pub enum HealthSource {
 }
 
 /// A network that shall exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NetworkObject {
     /// Its name.
     pub name: String,
@@ -230,12 +241,22 @@ pub struct NetworkObject {
 }
 
 /// A volume that shall exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VolumeObject {
     /// Its full name.
     pub name: String,
     /// Whose.
     pub owner: Owner,
+}
+
+impl VolumeObject {
+    /// What to say where it was there and is gone.
+    pub fn lost(&self) -> String {
+        let name = &self.name;
+        format!(
+            "{name} is gone, with its data: bring it back from your backup (a volume of this name, made with the label dev.ringfence.instance), or have an empty one made with `ringfence apply --adopt`"
+        )
+    }
 }
 
 /// A live directory: file name → content. Replaced atomically, in no hash.
@@ -265,6 +286,16 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// The services of an owner.
+    pub fn services_of<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = &'a ServiceObject> {
+        let first = ServiceKey {
+            owner: owner.clone(),
+            service: String::new(),
+        };
+        let rest = self.services.range(first..);
+        rest.map(|(_, s)| s).take_while(move |s| s.key.owner == *owner)
+    }
+
     /// Adds another owner's.
     pub fn extend(&mut self, other: Self) {
         self.networks.extend(other.networks);

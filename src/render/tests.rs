@@ -224,6 +224,29 @@ fn every_key_of_a_spec_changes_its_hash_and_a_default_does_not() {
         ", stdin_open: true",
         ", stop_signal: SIGINT",
         ", stop_grace_period: 11s",
+        ", cap_drop: [ALL]",
+        ", cap_drop: [ALL], cap_add: [CHOWN]",
+        ", security_opt: ['no-new-privileges:true']",
+        ", ulimits: {nofile: 1024}",
+        ", logging: {driver: local}",
+        ", shm_size: 128m",
+        ", extra_hosts: {a: 192.0.2.1}",
+        ", dns: 9.9.9.9",
+        ", dns_search: example.org",
+        ", dns_opt: ['timeout:2']",
+        ", gpus: all",
+        ", group_add: ['1']",
+        ", domainname: example.org",
+        ", platform: linux/amd64",
+        ", cpuset: '0'",
+        ", cpu_shares: 512",
+        ", blkio_config: {weight: 100}",
+        ", oom_score_adj: 5",
+        ", ipc: none",
+        ", cgroup: private",
+        ", sysctls: {net.core.somaxconn: '1'}",
+        ", tmpfs: '/a:uid=1'",
+        ", volumes: ['/a']",
     ];
     let mut seen = BTreeSet::from([hash.0]);
     for keys in changed {
@@ -234,6 +257,13 @@ fn every_key_of_a_spec_changes_its_hash_and_a_default_does_not() {
         ", read_only: false",
         ", tty: false",
         ", stop_grace_period: 10s",
+        ", cap_add: [CHOWN]",
+        ", security_opt: ['no-new-privileges:false']",
+        ", shm_size: 64m",
+        ", cpu_shares: 1024",
+        ", oom_score_adj: 0",
+        ", dns_opt: ['ndots:1']",
+        ", isolation: default",
     ] {
         assert_eq!(web(keys, "").hash, hash, "{keys}");
     }
@@ -356,7 +386,11 @@ fn a_shared_service_serves_its_tenants_and_routes_nothing_between_them() {
     );
     assert_eq!(
         redis.networks["acme.aither"].aliases,
-        BTreeSet::from(["redis".to_owned(), "redis.acme.aither".to_owned()])
+        BTreeSet::from([
+            "redis".to_owned(),
+            "redis.acme.aither".to_owned(),
+            format!("redis.aither.{}", redis.hash.0.short())
+        ])
     );
     assert!(with.objects.live["aither"].files["tenants.json"].contains("\"acme\""));
     assert!(with.objects.live["aither"].files.len() == 1 && !redis.spec.env.contains_key("TENANT_SLUG"));

@@ -10,6 +10,17 @@ use super::{Store, StoreError};
 use crate::decide::facts::{FilesRef, MoveUnderWay, Quarantine, Release};
 use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
 
+/// What a tenant runs, or is asked to run, in a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRuns {
+    /// Which tenant.
+    pub slug: Slug,
+    /// In which ring.
+    pub ring: RingName,
+    /// The release, and its files.
+    pub runs: (ReleaseId, FilesRef),
+}
+
 type Sql<T> = Result<T, rusqlite::Error>;
 
 fn text<T: Serialize>(value: &T) -> Sql<String> {
@@ -31,7 +42,7 @@ impl Store {
 
     /// The control branch's commit that is now in force.
     pub fn accept(&self, commit: &CommitId, now: Timestamp) -> Result<(), StoreError> {
-        let before = self.facts()?.accepted;
+        let before = self.facts()?.accepted.clone();
         if before.as_ref() == Some(commit) {
             return Ok(());
         }
@@ -191,65 +202,62 @@ impl Store {
         })
     }
 
-    /// What a tenant is asked to run from now on, and by which ring.
-    pub fn tenant_asked(
-        &self,
-        slug: &Slug,
-        ring: &RingName,
-        asked: Option<&(ReleaseId, FilesRef)>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if let Some(before) = self.facts()?.tenants.get(slug)
-            && before.ring == *ring
-            && before.asked.as_ref() == asked
-        {
-            return Ok(());
-        }
-        let message = match asked {
-            Some((release, files)) => format!("{slug} shall run {release} with {}", files.id),
-            None => format!("{slug} is asked for nothing"),
-        };
-        let event = NewEvent::of("tenant.asked", message, json!({"asked": asked}))
-            .ring(ring)
-            .tenant(slug);
-        self.decide(&event, now, |tx| {
-            tx.execute(
-                "INSERT INTO tenants (slug, ring, asked) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (slug) DO UPDATE SET ring = excluded.ring, asked = excluded.asked",
-                params![slug.as_str(), ring.as_str(), asked.map(text).transpose()?],
-            )
-            .map(drop)
-        })
+    /// What tenants are asked to run from now on, and by which ring: in one transaction, however many they are.
+    pub fn tenants_asked(&self, asked: &[TenantRuns], now: Timestamp) -> Result<(), StoreError> {
+        let facts = self.facts()?;
+        let new = asked.iter().filter(|a| {
+            let before = facts.tenants.get(&a.slug);
+            before.is_none_or(|b| b.ring != a.ring || b.asked.as_ref() != Some(&a.runs))
+        });
+        self.tenants_run(
+            new.collect(),
+            "INSERT INTO tenants (slug, ring, asked) VALUES (?1, ?2, ?3)
+             ON CONFLICT (slug) DO UPDATE SET ring = excluded.ring, asked = excluded.asked",
+            |TenantRuns { slug, runs, .. }| {
+                let message = format!("{slug} shall run {} with {}", runs.0, runs.1.id);
+                NewEvent::of("tenant.asked", message, json!({"asked": runs}))
+            },
+            now,
+        )
     }
 
-    /// A tenant was healthy on a release with its files.
-    pub fn tenant_good(
+    /// Tenants were healthy on a release with their files: in one transaction, however many they are.
+    pub fn tenants_good(&self, good: &[TenantRuns], now: Timestamp) -> Result<(), StoreError> {
+        let facts = self.facts()?;
+        let new = good.iter().filter(|g| {
+            let before = facts.tenants.get(&g.slug);
+            before.is_none_or(|b| b.ring != g.ring || b.good.as_ref() != Some(&g.runs))
+        });
+        self.tenants_run(
+            new.collect(),
+            "INSERT INTO tenants (slug, ring, good) VALUES (?1, ?2, ?3)
+             ON CONFLICT (slug) DO UPDATE SET ring = excluded.ring, good = excluded.good",
+            |TenantRuns { slug, runs, .. }| {
+                let message = format!("{slug} is healthy on {} with {}", runs.0, runs.1.id);
+                NewEvent::of("tenant.good", message, json!({"good": runs}))
+            },
+            now,
+        )
+    }
+
+    fn tenants_run(
         &self,
-        slug: &Slug,
-        ring: &RingName,
-        good: &(ReleaseId, FilesRef),
+        new: Vec<&TenantRuns>,
+        sql: &str,
+        event: impl Fn(&TenantRuns) -> NewEvent,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if let Some(before) = self.facts()?.tenants.get(slug)
-            && before.ring == *ring
-            && before.good.as_ref() == Some(good)
-        {
+        if new.is_empty() {
             return Ok(());
         }
-        let event = NewEvent::of(
-            "tenant.good",
-            format!("{slug} is healthy on {} with {}", good.0, good.1.id),
-            json!({"good": good}),
-        )
-        .ring(ring)
-        .tenant(slug);
-        self.decide(&event, now, |tx| {
-            tx.execute(
-                "INSERT INTO tenants (slug, ring, good) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (slug) DO UPDATE SET ring = excluded.ring, good = excluded.good",
-                params![slug.as_str(), ring.as_str(), text(good)?],
-            )
-            .map(drop)
+        self.write(|tx| {
+            let mut upsert = tx.prepare_cached(sql)?;
+            for tenant in new {
+                let (slug, ring) = (&tenant.slug, &tenant.ring);
+                upsert.execute(params![slug.as_str(), ring.as_str(), text(&tenant.runs)?])?;
+                append(tx, &event(tenant).ring(ring).tenant(slug), now)?;
+            }
+            Ok(())
         })
     }
 

@@ -15,6 +15,14 @@ pub enum StoreError {
         /// Why.
         error: std::io::Error,
     },
+    /// A place that can be read and not written.
+    #[error("{} cannot be written: {error}; look at its owner, its mode and how its disk is mounted", path.display())]
+    ReadOnly {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A link where a file or folder of ours belongs.
     #[error("{} is a symbolic link and is not followed; put the state directory itself there, or name its real path with `--state`", path.display())]
     Symlink {

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 
 /// Something that was decided or done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NewEvent {
     /// A stable word such as `ring.succeeded`.
     pub kind: String,
@@ -26,7 +26,7 @@ pub struct NewEvent {
 }
 
 /// A recorded event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     /// Its place in the record, from 1.
     pub seq: i64,
@@ -88,7 +88,7 @@ impl Store {
     /// Records an event now. Durable when it returns.
     pub fn event(&self, e: &NewEvent) -> Result<Event, StoreError> {
         let at = Timestamp::now();
-        let seq = self.write(|tx| append(tx, e, at))?;
+        let seq = self.durable(|_| (), |tx| append(tx, e, at))?;
         Ok(Event {
             seq,
             at,

@@ -15,16 +15,16 @@ use crate::fleet::names::{FilesId, Owner, ReleaseId, ServiceKey, SpecHash};
 
 impl Store {
     /// All that is remembered. Cheap: read from the tables only after a write.
-    pub fn facts(&self) -> Result<Facts, StoreError> {
+    pub fn facts(&self) -> Result<Arc<Facts>, StoreError> {
         self.read(|inner| {
             if let Some(facts) = &inner.facts {
-                return Ok(Facts::clone(facts));
+                return Ok(Arc::clone(facts));
             }
             // One snapshot, even while another process writes.
             let tx = inner.db.unchecked_transaction()?;
-            let facts = read(&tx)?;
+            let facts = Arc::new(read(&tx)?);
             drop(tx);
-            inner.facts = Some(Arc::new(facts.clone()));
+            inner.facts = Some(Arc::clone(&facts));
             Ok(facts)
         })
     }
@@ -76,6 +76,10 @@ fn read(db: &Connection) -> Result<Facts, rusqlite::Error> {
                     .insert(spec),
             ),
         }
+        Ok(())
+    })?;
+    each(db, "SELECT name FROM volumes", |row| {
+        facts.volumes.insert(row.get(0)?);
         Ok(())
     })?;
     Ok(facts)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::StoreError;
-use super::schema::{APPLICATION, MIGRATIONS, VERSION};
+use super::schema::{APPLICATION, DECIDES, MIGRATIONS, VERSION};
 use crate::decide::facts::Facts;
 use crate::fleet::names::SpecHash;
 
@@ -44,6 +44,13 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::NotFound => create(path)?,
             Err(e) => return Err(io(e)),
             Ok(_) => {}
+        }
+        // SQLite writes files beside it, and says less of why it cannot.
+        for place in [Some(path), path.parent()].into_iter().flatten() {
+            rustix::fs::access(place, rustix::fs::Access::WRITE_OK).map_err(|e| StoreError::ReadOnly {
+                path: place.to_owned(),
+                error: e.into(),
+            })?;
         }
         let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if fs::metadata(path).map_err(io)?.mode() & 0o077 != 0 {
@@ -109,7 +116,13 @@ impl Store {
             return Err(damaged("it is empty or no file".to_owned()));
         }
         let sql = |e| sqlite(path, e);
-        let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql)?;
+        let mode = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = if mode.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) && is_at_rest(path) {
+            Connection::open_with_flags(immutable(path), mode | OpenFlags::SQLITE_OPEN_URI)
+        } else {
+            Connection::open_with_flags(path, mode)
+        };
+        let db = db.map_err(sql)?;
         db.busy_timeout(Duration::from_secs(5)).map_err(sql)?;
         let application: i64 = db
             .pragma_query_value(None, "application_id", |r| r.get(0))
@@ -127,11 +140,13 @@ impl Store {
                 known: VERSION,
             });
         }
-        let check: String = db
-            .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
-            .map_err(sql)?;
-        if check != "ok" {
-            return Err(damaged(check));
+        for (table, _) in DECIDES.iter().filter(|(_, since)| *since <= found) {
+            let check: String = db
+                .query_row(&format!("PRAGMA quick_check({table})"), [], |r| r.get(0))
+                .map_err(sql)?;
+            if check != "ok" {
+                return Err(damaged(check));
+            }
         }
         for (name, value) in [
             ("synchronous", "FULL"),
@@ -180,15 +195,23 @@ impl Store {
         f(&mut inner).map_err(|e| self.fault(e))
     }
 
-    /// One durable transaction (`BEGIN IMMEDIATE`, FULL). The caches are read anew afterwards.
+    /// One durable transaction (`BEGIN IMMEDIATE`, FULL) that changes facts. They are read anew afterwards.
     pub(super) fn write<T>(
         &self,
         f: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
+        self.durable(|inner| inner.facts = None, f)
+    }
+
+    /// One durable transaction after `forget` has dropped the caches that it makes out of date.
+    pub(super) fn durable<T>(
+        &self,
+        forget: impl FnOnce(&mut Inner),
+        f: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
         self.still_there()?;
         let mut inner = self.inner();
-        inner.facts = None;
-        inner.known = None;
+        forget(&mut inner);
         transact(&mut inner.db, f).map_err(|e| self.fault(e))
     }
 
@@ -218,6 +241,31 @@ impl Store {
             }),
         }
     }
+}
+
+/// Whether nobody can be writing: the place is read-only, and no transaction is left beside the ledger. SQLite then reads
+/// it without making files of its own there.
+fn is_at_rest(path: &Path) -> bool {
+    let read_only = path
+        .parent()
+        .is_some_and(|dir| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    read_only && fs::metadata(log).map_or(true, |meta| meta.len() == 0)
+}
+
+fn immutable(path: &Path) -> String {
+    let escaped: String = path
+        .to_string_lossy()
+        .chars()
+        .map(|c| match c {
+            '%' => "%25".to_owned(),
+            '?' => "%3f".to_owned(),
+            '#' => "%23".to_owned(),
+            c => c.to_string(),
+        })
+        .collect();
+    format!("file:{escaped}?immutable=1")
 }
 
 fn transact<T>(

@@ -12,6 +12,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+pub use decisions::TenantRuns;
 pub use dir::{StateDir, StateView};
 pub use error::StoreError;
 pub use events::{Event, EventQuery, NewEvent};

@@ -6,9 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
+use super::ledger::Inner;
 use super::{Store, StoreError};
 use crate::fleet::names::SpecHash;
 use crate::render::object::ContainerSpec;
+
+/// What is known is read anew.
+fn forget(inner: &mut Inner) {
+    inner.known = None;
+}
 
 impl Store {
     /// Writes what a pass is about to create (name, and the spec of a container), durably, before its first call.
@@ -21,7 +27,7 @@ impl Store {
         if new.is_empty() {
             return Ok(());
         }
-        self.write(|tx| {
+        self.durable(forget, |tx| {
             let mut insert =
                 tx.prepare_cached("INSERT OR REPLACE INTO objects (name, spec, at) VALUES (?1, ?2, ?3)")?;
             for (name, spec) in new {
@@ -36,15 +42,18 @@ impl Store {
         if specs.is_empty() {
             return Ok(());
         }
-        self.write(|tx| {
-            let mut insert =
-                tx.prepare_cached("INSERT OR IGNORE INTO spec_bodies (spec, body) VALUES (?1, ?2)")?;
-            for (hash, spec) in specs {
-                let body = serde_json::to_string(spec).unwrap_or_default();
-                insert.execute(params![hash.0.hex(), body])?;
-            }
-            Ok(())
-        })
+        self.durable(
+            |_| (),
+            |tx| {
+                let mut insert =
+                    tx.prepare_cached("INSERT OR IGNORE INTO spec_bodies (spec, body) VALUES (?1, ?2)")?;
+                for (hash, spec) in specs {
+                    let body = serde_json::to_string(spec).unwrap_or_default();
+                    insert.execute(params![hash.0.hex(), body])?;
+                }
+                Ok(())
+            },
+        )
     }
 
     /// The specs that were kept, of those asked for. One that this version cannot read is left out.
@@ -69,7 +78,7 @@ impl Store {
         if names.is_empty() {
             return Ok(());
         }
-        self.write(|tx| {
+        self.durable(forget, |tx| {
             let mut delete = tx.prepare_cached("DELETE FROM objects WHERE name = ?1")?;
             for name in names {
                 delete.execute([name])?;
@@ -102,6 +111,52 @@ impl Store {
         })
     }
 
+    /// Volumes that were seen, and (with `there` false) volumes whose data is given up.
+    pub fn volumes(&self, names: &[String], there: bool) -> Result<(), StoreError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut change = tx.prepare_cached(if there {
+                "INSERT OR IGNORE INTO volumes (name) VALUES (?1)"
+            } else {
+                "DELETE FROM volumes WHERE name = ?1"
+            })?;
+            for name in names {
+                change.execute([name])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What was seen of containers, by id: a cache in the words of who keeps it.
+    pub fn looks(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        self.read(|inner| {
+            let mut select = inner.db.prepare_cached("SELECT container, body FROM looks")?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// Keeps what was seen of containers, and forgets others.
+    pub fn keep_looks(&self, new: &[(&String, &String)], gone: &[&String]) -> Result<(), StoreError> {
+        if new.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.journal(|tx| {
+            let mut insert =
+                tx.prepare_cached("INSERT OR REPLACE INTO looks (container, body) VALUES (?1, ?2)")?;
+            for (id, body) in new {
+                insert.execute([id, body])?;
+            }
+            let mut delete = tx.prepare_cached("DELETE FROM looks WHERE container = ?1")?;
+            for id in gone {
+                delete.execute([id])?;
+            }
+            Ok(())
+        })
+    }
+
     /// A small value by name.
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.read(|inner| {
@@ -115,10 +170,16 @@ impl Store {
 
     /// Sets a small value, durably. `accepted` belongs to [`Store::accept`].
     pub fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-                .execute([key, value])
-                .map(drop)
-        })
+        if self.meta(key)?.as_deref() == Some(value) {
+            return Ok(());
+        }
+        self.durable(
+            |_| (),
+            |tx| {
+                tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+                    .execute([key, value])
+                    .map(drop)
+            },
+        )
     }
 }

@@ -3,13 +3,30 @@
 //! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
 
 /// The version of the newest entry of [`MIGRATIONS`].
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
 
+/// The tables that decisions are made from: they are checked whenever the ledger is opened. The record and the journal
+/// grow with time, and every verb would read all of them: damage there is found when they are read. With each the version
+/// that brought it.
+pub(super) const DECIDES: &[(&str, i64)] = &[
+    ("meta", 1),
+    ("releases", 1),
+    ("rings", 1),
+    ("ring_quarantine", 1),
+    ("tenants", 1),
+    ("tenant_quarantine", 1),
+    ("specs", 1),
+    ("objects", 1),
+    ("looks", 2),
+    ("volumes", 2),
+];
+
 /// What brings a ledger from the version before (index) to the next.
-pub(super) const MIGRATIONS: &[&str] = &[r"
+pub(super) const MIGRATIONS: &[&str] = &[
+    r"
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,4 +92,9 @@ CREATE TABLE steps (
     reason TEXT
 ) STRICT;
 CREATE INDEX steps_open ON steps (id) WHERE ended IS NULL;
-"];
+",
+    r"
+CREATE TABLE looks (container TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE volumes (name TEXT PRIMARY KEY) STRICT;
+",
+];

@@ -78,7 +78,7 @@ enum Op {
     Succeeded(u8, u8),
     Failed(u8, u8, bool),
     EndQuarantine(u8, u8),
-    Asked(u8, u8, Option<u8>),
+    Asked(u8, u8, u8),
     Good(u8, u8, u8),
     FilesFailed(u8, u8),
     EndFiles(u8, u8),
@@ -99,7 +99,7 @@ fn op() -> impl Strategy<Value = Op> {
         (n(), n()).prop_map(|(a, b)| Op::Succeeded(a, b)),
         (n(), n(), any::<bool>()).prop_map(|(a, b, c)| Op::Failed(a, b, c)),
         (n(), n()).prop_map(|(a, b)| Op::EndQuarantine(a, b)),
-        (n(), n(), proptest::option::of(n())).prop_map(|(a, b, c)| Op::Asked(a, b, c)),
+        (n(), n(), n()).prop_map(|(a, b, c)| Op::Asked(a, b, c)),
         (n(), n(), n()).prop_map(|(a, b, c)| Op::Good(a, b, c)),
         (n(), n()).prop_map(|(a, b)| Op::FilesFailed(a, b)),
         (n(), n()).prop_map(|(a, b)| Op::EndFiles(a, b)),
@@ -128,6 +128,14 @@ fn moving(n: u8) -> MoveUnderWay {
     }
 }
 
+fn runs(tenant: u8, r: u8, n: u8) -> TenantRuns {
+    TenantRuns {
+        slug: slug(tenant),
+        ring: ring(r),
+        runs: (release(n), files(n)),
+    }
+}
+
 fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
     match *op {
         Op::Accept(a) => store.accept(&commit(a), now()),
@@ -136,13 +144,8 @@ fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
         Op::Succeeded(a, b) => store.ring_succeeded(&ring(a), &release(b), now()),
         Op::Failed(a, b, c) => store.ring_failed(&ring(a), &release(b), &quarantine(b), c, now()),
         Op::EndQuarantine(a, b) => store.end_quarantine(&ring(a), &release(b), now()),
-        Op::Asked(a, b, c) => store.tenant_asked(
-            &slug(a),
-            &ring(b),
-            c.map(|c| (release(c), files(c))).as_ref(),
-            now(),
-        ),
-        Op::Good(a, b, c) => store.tenant_good(&slug(a), &ring(b), &(release(c), files(c)), now()),
+        Op::Asked(a, b, c) => store.tenants_asked(&[runs(a, b, c)], now()),
+        Op::Good(a, b, c) => store.tenants_good(&[runs(a, b, c)], now()),
         Op::FilesFailed(a, b) => store.tenant_files_failed(&slug(a), &files(b).id, &quarantine(b), now()),
         Op::EndFiles(a, b) => store.end_files_quarantine(&slug(a), &files(b).id, now()),
         Op::Forgotten(a) => store.tenant_forgotten(&slug(a), now()),
@@ -183,7 +186,7 @@ fn model(facts: &mut Facts, op: &Op) {
                 r.quarantine.remove(&release(b));
             }
         }
-        Op::Asked(a, b, c) => tenant(facts, a, b).asked = c.map(|c| (release(c), files(c))),
+        Op::Asked(a, b, c) => tenant(facts, a, b).asked = Some((release(c), files(c))),
         Op::Good(a, b, c) => tenant(facts, a, b).good = Some((release(c), files(c))),
         Op::FilesFailed(a, b) => {
             if let Some(t) = facts.tenants.get_mut(&slug(a)) {
@@ -235,11 +238,11 @@ proptest! {
                 Err(StoreError::UnknownTenant(_)) => {}
                 Err(error) => panic!("{op:?}: {error}"),
             }
-            prop_assert_eq!(store.facts().unwrap(), want.clone());
+            prop_assert_eq!(&*store.facts().unwrap(), &want);
         }
         drop(store);
         let again = open(&dir);
-        prop_assert_eq!(again.facts().unwrap(), want);
+        prop_assert_eq!(&*again.facts().unwrap(), &want);
         again.verify().unwrap();
     }
 }

@@ -1,5 +1,7 @@
 //! What people do by hand on the engine while `run` keeps the fleet: each is repaired, or reported and left alone.
 
+mod more;
+
 use serde_json::Value;
 
 use crate::support::engine::address;
@@ -12,7 +14,10 @@ fn fleet(name: &str) -> TestFleet {
     let shared = "restart: unless-stopped\nx-ringfence: {scope: fleet, probe: {http: \":8080/healthz\", interval: 1s}}";
     let services = [
         agent_service("agent", probed),
-        agent_service("web", probed),
+        agent_service(
+            "web",
+            &format!("{probed}\nmem_limit: 200m\ncpus: 0.5\npids_limit: 100"),
+        ),
         agent_service("hub", shared),
     ]
     .concat();

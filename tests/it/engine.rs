@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use ringfence::digest::Digest;
 use ringfence::engine::{Engine, EngineError, EventKind, LogSource, labels};
-use ringfence::fleet::compose::service::{Healthcheck, Limits, Protocol, Restart};
+use ringfence::fleet::compose::service::{
+    DeviceRequest, Healthcheck, Limits, Logging, Options, Protocol, Restart, Ulimit,
+};
 use ringfence::fleet::names::{Owner, ReleaseId, ServiceKey};
 use ringfence::plan::seen::{EngineHealth, SeenContainer, State};
 use ringfence::render::object::{
@@ -187,6 +189,7 @@ async fn all_of_a_spec_reaches_the_engine() {
     let mount = |from| MountSpec {
         from,
         read_only: false,
+        no_copy: false,
     };
     web.spec = ContainerSpec {
         entrypoint: Some(vec!["/tiny".to_owned(), "cat".to_owned()]),
@@ -229,6 +232,7 @@ async fn all_of_a_spec_reaches_the_engine() {
                 mount(MountFrom::Tmpfs {
                     size: Some(1 << 20),
                     mode: Some(0o1770),
+                    options: BTreeSet::new(),
                 }),
             ),
         ]),
@@ -317,6 +321,114 @@ async fn all_of_a_spec_reaches_the_engine() {
         "a new restart policy changes no limit"
     );
     assert_eq!(details.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn what_few_services_ask_for_reaches_the_engine_too() {
+    let test = TestEngine::new("options").await;
+    let mut web = web(&test, &["wait"]).await;
+    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    let options = Options {
+        cap_drop: BTreeSet::from(["ALL".to_owned()]),
+        cap_add: BTreeSet::from(["CHOWN".to_owned()]),
+        no_new_privileges: true,
+        ulimits: BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 99, hard: 100 })]),
+        logging: Some(Logging {
+            driver: "local".to_owned(),
+            options: BTreeMap::from([("max-size".to_owned(), "1m".to_owned())]),
+        }),
+        shm_size: Some(1 << 20),
+        hosts: strings(&["far:192.0.2.1", "host:host-gateway"]),
+        dns: strings(&["192.0.2.53"]),
+        dns_search: strings(&["example.org"]),
+        dns_opt: strings(&["timeout:1"]),
+        group_add: strings(&["44"]),
+        domainname: Some("example.org".to_owned()),
+        cpuset: Some("0".to_owned()),
+        cpu_shares: Some(512),
+        oom_score_adj: Some(100),
+        ipc: Some("private".to_owned()),
+        ..Options::default()
+    };
+    web.spec.options = options.clone();
+    web.spec.mounts.insert(
+        "/scratch".to_owned(),
+        MountSpec {
+            from: MountFrom::Tmpfs {
+                size: Some(1 << 20),
+                mode: Some(0o700),
+                options: BTreeSet::from(["uid=10001".to_owned()]),
+            },
+            read_only: false,
+            no_copy: false,
+        },
+    );
+    let id = test.engine.create_container(&web.base_name, &web).await.unwrap();
+    let made: serde_json::Value = serde_json::from_str(&test.docker_ok(&["inspect", &id])).unwrap();
+    let (config, host) = (&made[0]["Config"], &made[0]["HostConfig"]);
+    let list = |value: &serde_json::Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    assert!(list(&host["CapDrop"])[0].ends_with("ALL"), "{host}");
+    assert!(list(&host["CapAdd"])[0].ends_with("CHOWN"), "{host}");
+    assert_eq!(list(&host["SecurityOpt"]), ["no-new-privileges"]);
+    assert_eq!(host["Ulimits"][0]["Hard"], 100);
+    assert_eq!(
+        (
+            &host["LogConfig"]["Type"],
+            &host["LogConfig"]["Config"]["max-file"]
+        ),
+        (&"local".into(), &"3".into())
+    );
+    assert_eq!(host["ShmSize"], 1 << 20);
+    assert_eq!(list(&host["ExtraHosts"]), options.hosts);
+    assert_eq!(list(&host["Dns"]), options.dns);
+    assert_eq!(
+        list(&host["DnsSearch"]),
+        [format!("acme.{}", test.instance), "example.org".to_owned()],
+        "the tenant's own domain stays the first"
+    );
+    assert_eq!(list(&host["DnsOptions"]), ["ndots:1", "timeout:1"]);
+    assert_eq!(list(&host["GroupAdd"]), ["44"]);
+    assert_eq!(config["Domainname"], "example.org");
+    assert_eq!(
+        (&host["CpusetCpus"], &host["CpuShares"], &host["OomScoreAdj"]),
+        (&"0".into(), &512.into(), &100.into())
+    );
+    let tmpfs = host["Tmpfs"]["/scratch"].as_str().unwrap();
+    assert!(
+        tmpfs.contains("uid=10001") && tmpfs.contains("mode=700"),
+        "{tmpfs}"
+    );
+    test.engine.start(&id).await.unwrap();
+    test.docker_ok(&["kill", &id]);
+    test.engine.remove(&id).await.unwrap();
+
+    // Asked for, and checked by the engine: an image of another platform is no container of this one.
+    web.spec.options = Options {
+        platform: Some("linux/s390x".to_owned()),
+        ..Options::default()
+    };
+    let refused = test
+        .engine
+        .create_container(&web.base_name, &web)
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("platform"), "{refused}");
+    web.spec.options.platform = None;
+    web.spec.options.devices = vec![DeviceRequest {
+        driver: String::new(),
+        count: Some(-1),
+        ids: Vec::new(),
+        capabilities: vec!["gpu".to_owned()],
+        options: BTreeMap::new(),
+    }];
+    let id = test.engine.create_container(&web.base_name, &web).await.unwrap();
+    let made: serde_json::Value = serde_json::from_str(&test.docker_ok(&["inspect", &id])).unwrap();
+    let request = &made[0]["HostConfig"]["DeviceRequests"][0];
+    assert_eq!(
+        (&request["Count"], &request["Capabilities"][0][0]),
+        (&(-1).into(), &"gpu".into())
+    );
+    test.engine.remove(&id).await.unwrap();
 }
 
 #[tokio::test]

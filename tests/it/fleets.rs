@@ -65,6 +65,7 @@ fn folders(of: &str) -> Vec<(String, PathBuf)> {
     let mut all: Vec<_> = std::fs::read_dir(root().join("tests/fleets").join(of))
         .unwrap()
         .map(|e| e.unwrap())
+        .filter(|e| e.path().is_dir())
         .map(|e| (e.file_name().to_str().unwrap().to_owned(), e.path()))
         .collect();
     all.sort();

@@ -1,4 +1,5 @@
-//! The integration tests: one binary, against a real engine. Without an engine they fail; they never skip.
+//! The integration tests: one binary, against a real engine and a simulated one. Without an engine they fail; they never
+//! skip.
 
 // What `clippy.toml` allows in tests holds for functions marked as tests only; here all of it is tests.
 #![allow(
@@ -9,13 +10,23 @@
     clippy::too_many_lines
 )]
 
+mod bad_input;
+mod bad_objects;
+mod conformance;
 mod crash;
 mod drift;
 mod engine;
+mod faces;
+mod faults;
 mod fleets;
 mod house;
+mod lost_ledger;
 mod main_job;
+mod no_op;
+mod properties;
 mod registry;
+mod schema;
 mod shared_state;
+mod state;
 mod support;
 mod zero_loss;

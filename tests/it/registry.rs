@@ -93,3 +93,33 @@ fn a_push_and_resolve_bring_the_image_that_was_missing() {
     assert_eq!(fleet.env("acme", "tiny", "VALUE"), "two");
     assert!(registry.asked("manifests 2") >= 2, "it was asked again");
 }
+
+#[test]
+fn a_private_registry_is_asked_with_the_login_that_docker_has_for_it() {
+    // `ana:s~?>c~?>`: its base64 inside the header's own has characters that the two alphabets write differently.
+    const LOGIN: &str = "YW5hOnN+Pz5jfj8+";
+    let registry = Registry::new();
+    let digest = registry.push("1", "first");
+    registry.guard(LOGIN);
+    let fleet = fleet("registry-login", &registry.reference("1"));
+    fleet
+        .ringfence(&["apply"])
+        .expect(4)
+        .says(&format!("docker login {}", registry.host()));
+    assert!(fleet.ids().is_empty(), "nothing was made");
+
+    let config = fleet.home().join(".docker/config.json");
+    let write = |login: &str| {
+        std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+        let text = serde_json::json!({"auths": {registry.host(): {"auth": login}}});
+        std::fs::write(&config, text.to_string()).unwrap();
+    };
+    write("YW5hOndyb25n"); // ana:wrong
+    fleet
+        .ringfence(&["apply", "dev", "--resolve"])
+        .expect(4)
+        .says("the login that this user has is not enough");
+    write(LOGIN);
+    fleet.ringfence(&["apply", "dev", "--resolve"]).expect(0);
+    assert!(image(&fleet).ends_with(&digest), "{}", image(&fleet));
+}

@@ -1,16 +1,12 @@
 //! What several may share: the engine, an instance, a state directory, a repository; and what is kept when one of them
 //! cannot be reached.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::support::engine::address;
 use crate::support::fleet::{TestFleet, agent, tenant, text};
+use crate::support::proxy::Proxy;
 
 /// The binary in another directory or with another state directory.
 fn elsewhere(fleet: &TestFleet, dir: &Path, state: &Path, args: &[&str]) -> (i32, String) {
@@ -33,10 +29,6 @@ fn elsewhere(fleet: &TestFleet, dir: &Path, state: &Path, args: &[&str]) -> (i32
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&said).into_owned(),
     )
-}
-
-fn conditions(fleet: &TestFleet) -> String {
-    fleet.status()["conditions"].to_string()
 }
 
 #[test]
@@ -145,7 +137,7 @@ fn a_rewritten_control_branch_changes_nothing_until_a_person_accepts_it() {
     fleet.git(&["rm", "-q", "desired/tenants/beta.yaml"]);
     fleet.write("desired/services/agent.yaml", &agent("9"));
     fleet.git(&["commit", "-q", "-a", "--amend", "-m", "another history"]);
-    fleet.eventually("it is told", |f| conditions(f).contains("was rewritten"));
+    fleet.eventually("it is told", |f| f.conditions().contains("was rewritten"));
     // What the accepted state asks for is kept.
     fleet.docker_ok(&["stop", &fleet.id("acme", "agent")]);
     fleet.eventually("drift is repaired", |f| {
@@ -159,7 +151,7 @@ fn a_rewritten_control_branch_changes_nothing_until_a_person_accepts_it() {
     assert_eq!(fleet.version("acme", "agent"), "1");
     fleet.ringfence(&["apply", "--prune"]).expect(0);
     fleet.eventually("a person's apply accepts it", |f| {
-        f.version("acme", "agent") == "9" && f.ids().len() == 1 && !conditions(f).contains("was rewritten")
+        f.version("acme", "agent") == "9" && f.ids().len() == 1 && !f.conditions().contains("was rewritten")
     });
     assert_eq!(daemon.stop(), 0);
 }
@@ -171,14 +163,14 @@ fn a_deleted_control_branch_changes_nothing() {
     fleet.eventually("it serves", |f| f.synced("dev"));
     let head = fleet.git(&["rev-parse", "main"]);
     fleet.git(&["update-ref", "-d", "refs/heads/main"]);
-    fleet.eventually("it is told", |f| conditions(f).contains("is gone"));
+    fleet.eventually("it is told", |f| f.conditions().contains("is gone"));
     fleet.docker_ok(&["rm", "-f", &fleet.id("acme", "agent")]);
     fleet.eventually("drift is repaired", |f| {
         f.version("acme", "agent") == "1" && f.status()["settled"] == true
     });
     fleet.git(&["update-ref", "refs/heads/main", &head]);
     fleet.eventually("all is well", |f| {
-        f.synced("dev") && !conditions(f).contains("is gone")
+        f.synced("dev") && !f.conditions().contains("is gone")
     });
     assert_eq!(daemon.stop(), 0);
 }
@@ -193,61 +185,6 @@ fn with_the_ledger_there_and_everything_gone_apply_makes_it_again() {
     assert_eq!(fleet.version("acme", "agent"), "1");
     assert!(fleet.volumes().contains(&format!("ringfence.{}", fleet.instance)));
     assert_eq!(fleet.ringfence(&["plan", "--exit-code"]).code, 0);
-}
-
-/// The engine behind a socket that can be cut.
-struct Proxy {
-    socket: PathBuf,
-    stop: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<UnixStream>>>,
-}
-
-impl Proxy {
-    fn open(socket: &Path) -> Self {
-        let listener = UnixListener::bind(socket).unwrap();
-        let (stop, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (ended, streams) = (Arc::clone(&stop), Arc::clone(&open));
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                if ended.load(Ordering::SeqCst) {
-                    return;
-                }
-                let address = address();
-                let engine = UnixStream::connect(address.trim_start_matches("unix://")).unwrap();
-                let client = client.unwrap();
-                for (mut from, mut to) in [
-                    (client.try_clone().unwrap(), engine.try_clone().unwrap()),
-                    (engine.try_clone().unwrap(), client.try_clone().unwrap()),
-                ] {
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 16384];
-                        while let Ok(n @ 1..) = from.read(&mut buffer) {
-                            if to.write_all(&buffer[..n]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-                streams.lock().unwrap().extend([client, engine]);
-            }
-        });
-        Self {
-            socket: socket.to_owned(),
-            stop,
-            open,
-        }
-    }
-
-    fn cut(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        // Wakes the listener, which then ends.
-        let _ = UnixStream::connect(&self.socket);
-        std::fs::remove_file(&self.socket).unwrap();
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
 }
 
 /// Killed when dropped.

@@ -10,7 +10,7 @@ use crate::fleet::settings::Settings;
 use crate::fleet::tenants::{PlanTier, Tenant};
 
 /// What follows from a tenant's file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Derived {
     /// Stable id of fleet and slug, unless the file gives one.
     pub tenant_id: String,

@@ -9,7 +9,10 @@ use super::service::{PullPolicy, Restart, Service};
 use super::stored::Store;
 use super::top::Top;
 use super::values::Values;
-use super::{depends, environment, extension, health, keys, limits, mounts, names, ports, stored, tmpfs};
+use super::{
+    depends, environment, extension, health, keys, limits, mounts, names, options, ports, resolver, security,
+    stored, tmpfs,
+};
 use crate::diagnostic::{At, Spanned};
 use crate::text::Safe;
 
@@ -118,6 +121,8 @@ impl<'a> Context<'a> {
         let fields = self.reader.fields(node, &what)?;
         // Its value was read before, because it depends on no tenant.
         let _ = fields.get("image");
+        // What it names was laid under the service when the files were read.
+        let _ = fields.get("extends");
         keys::read(self.reader, &fields);
         extension::check_slips(self.reader, node);
         let service = self.service(&fields, at, image);
@@ -142,6 +147,18 @@ impl<'a> Context<'a> {
         if let Some(node) = fields.get("expose") {
             ports::check_expose(self.reader, node);
         }
+        let mut depends_on = fields
+            .get("depends_on")
+            .map(|n| depends::read(self, n))
+            .unwrap_or_default();
+        let links = fields
+            .get("links")
+            .map(|n| resolver::links(self, n, &mut depends_on))
+            .unwrap_or_default();
+        let sysctls = fields
+            .get("sysctls")
+            .map(|n| security::sysctls(self, n))
+            .unwrap_or_default();
         Service {
             name: self.service.to_owned(),
             at: at.clone(),
@@ -164,10 +181,7 @@ impl<'a> Context<'a> {
                     .get("environment")
                     .map(|n| (n, fields.key_at("environment"))),
             ),
-            labels: fields
-                .get("labels")
-                .map(|n| environment::labels(self, n))
-                .unwrap_or_default(),
+            labels: environment::labels(self, fields.get("label_file"), fields.get("labels")),
             user: fields.get("user").and_then(|n| self.word(n, "a user")),
             working_dir: fields.get("working_dir").and_then(|n| self.working_dir(n)),
             hostname,
@@ -177,10 +191,8 @@ impl<'a> Context<'a> {
                 .get("ports")
                 .map(|n| ports::read(self.reader, n, &fields.key_at("ports")))
                 .unwrap_or_default(),
-            depends_on: fields
-                .get("depends_on")
-                .map(|n| depends::read(self, n))
-                .unwrap_or_default(),
+            links,
+            depends_on,
             healthcheck: fields
                 .get("healthcheck")
                 .and_then(|n| health::healthcheck(self, n)),
@@ -193,6 +205,8 @@ impl<'a> Context<'a> {
             stdin_open: flag("stdin_open").unwrap_or(false),
             stop_signal: fields.get("stop_signal").and_then(|n| self.signal(n)),
             stop_grace_ms: grace.unwrap_or(STOP_GRACE_MS),
+            sysctls,
+            options: options::read(self, fields),
             rollout: extension.rollout,
         }
     }

@@ -100,6 +100,41 @@ pub fn lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
     out
 }
 
+/// The same without quotes, comments behind a value, and variables (`format: raw`).
+pub fn raw_lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
+    let mut out = Vec::new();
+    let mut pos = 0;
+    for line in source.text.split('\n') {
+        let at = At::new(source, pos..pos + line.len());
+        pos += line.len() + 1;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (key, value) = line.split_once('=').map_or((line, None), |(k, v)| (k, Some(v)));
+        if is_name(key) {
+            let value = value.map(|text| Raw {
+                text: text.to_owned(),
+                expands: false,
+            });
+            out.push(Line {
+                key: key.to_owned(),
+                at,
+                value,
+            });
+        } else {
+            let shown = Safe::new(&key.chars().take(40).collect::<String>()).to_string();
+            reader.error(
+                "dotenv",
+                &at,
+                format!("`{shown}` is no name of a variable"),
+                "write one `KEY=value` a line; a comment starts with `#`",
+            );
+        }
+    }
+    out
+}
+
 /// Values of all lines, in order; a line sees those before it, then `outside`. `missing` hears of variables that
 /// have no value.
 pub fn values(

@@ -174,7 +174,7 @@ fn looks_secret(value: &str) -> bool {
 fn env_files(ctx: &Context<'_>, node: &Node, out: &mut BTreeMap<String, String>) {
     for item in node.items().unwrap_or(std::slice::from_ref(node)) {
         if !matches!(item.kind, Kind::Map(_)) {
-            env_file(ctx, item, true, out);
+            env_file(ctx, item, true, false, out);
             continue;
         }
         let Some(fields) = ctx.reader.fields(item, "the `env_file`") else {
@@ -184,41 +184,68 @@ fn env_files(ctx: &Context<'_>, node: &Node, out: &mut BTreeMap<String, String>)
             .get("required")
             .and_then(|n| ctx.boolean(n))
             .unwrap_or(true);
-        top::refuse(
-            ctx.reader,
-            &fields,
-            "format",
-            "is not carried out: files of `KEY=value` lines are read",
-            "remove it",
-        );
+        let raw = fields
+            .get("format")
+            .and_then(|n| ctx.reader.one_of(n, &[("raw", true)]))
+            .unwrap_or(false);
         if let Some(path) = fields.require("path") {
-            env_file(ctx, path, required, out);
+            env_file(ctx, path, required, raw, out);
         }
         fields.finish();
     }
 }
 
-fn env_file(ctx: &Context<'_>, node: &Node, required: bool, out: &mut BTreeMap<String, String>) {
-    let Some(path) = top::inside(ctx.reader, node) else {
-        return;
+fn env_file(ctx: &Context<'_>, node: &Node, required: bool, raw: bool, out: &mut BTreeMap<String, String>) {
+    for (name, at, value) in file_values(ctx, node, "env_file", required, raw) {
+        if checked_name(ctx, &at, &at, &name) {
+            plain_secret(ctx, &at, &name, &value);
+            out.insert(name, value);
+        }
+    }
+}
+
+/// What a file of `KEY=value` lines says, which the release must hold. With `raw`, values are as they are written.
+fn file_values(
+    ctx: &Context<'_>,
+    node: &Node,
+    key: &str,
+    required: bool,
+    raw: bool,
+) -> Vec<(String, At, String)> {
+    let Some(path) = top::inside(ctx.reader, node, ctx.release) else {
+        return Vec::new();
     };
     match ctx.release.find(&path) {
         Found::File(_) => {}
-        Found::Nothing if !required => return,
-        Found::Nothing => return top::not_held(ctx.reader, &node.at, &path),
-        Found::Unusable(path, why) => return top::unusable(ctx.reader, &node.at, &path, why),
+        Found::Nothing => {
+            if required {
+                top::not_held(ctx.reader, &node.at, &path);
+            }
+            return Vec::new();
+        }
+        Found::Unusable(path, why) => {
+            top::unusable(ctx.reader, &node.at, &path, why);
+            return Vec::new();
+        }
         Found::Folder(_) => {
-            return ctx
-                .reader
-                .error("not-a-file", &node.at, "`env_file` names a folder", "name a file");
+            let message = format!("`{key}` names a folder");
+            ctx.reader.error("not-a-file", &node.at, message, "name a file");
+            return Vec::new();
         }
     }
     let bytes = ctx.release.bytes(&path).unwrap_or_default();
     let source = match yaml::text(&format!("{}{path}", super::release::FOLDER), &bytes) {
         Ok(source) => source,
-        Err(finding) => return ctx.reader.report(finding),
+        Err(finding) => {
+            ctx.reader.report(finding);
+            return Vec::new();
+        }
     };
-    let lines = dotenv::lines(&source, ctx.reader);
+    let lines = if raw {
+        dotenv::raw_lines(&source, ctx.reader)
+    } else {
+        dotenv::lines(&source, ctx.reader)
+    };
     let values = dotenv::values(
         &lines,
         ctx.reader,
@@ -227,21 +254,28 @@ fn env_file(ctx: &Context<'_>, node: &Node, required: bool, out: &mut BTreeMap<S
             ctx.values.missing(ctx.reader, at, problem);
         },
     );
-    for line in &lines {
-        if let Some(value) = values.get(&line.key)
-            && checked_name(ctx, &line.at, &line.at, &line.key)
-        {
-            plain_secret(ctx, &line.at, &line.key, value);
-            out.insert(line.key.clone(), value.clone());
-        }
-    }
+    lines
+        .into_iter()
+        .filter_map(|line| {
+            let value = values.get(&line.key)?.clone();
+            Some((line.key, line.at, value))
+        })
+        .collect()
 }
 
-/// Reads `labels:`.
-pub fn labels(ctx: &Context<'_>, node: &Node) -> BTreeMap<String, String> {
+/// `label_file`s in their order, then `labels`.
+pub fn labels(ctx: &Context<'_>, files: Option<&Node>, node: Option<&Node>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut size = 0;
-    for (name, at, value) in pairs(ctx, node, Bare::Empty) {
+    let mut all = Vec::new();
+    for file in files
+        .map(|n| n.items().unwrap_or(std::slice::from_ref(n)))
+        .unwrap_or_default()
+    {
+        all.extend(file_values(ctx, file, "label_file", true, false));
+    }
+    all.extend(node.map(|n| pairs(ctx, n, Bare::Empty)).unwrap_or_default());
+    for (name, at, value) in all {
         size += name.len() + value.len();
         if let Some(prefix) = RESERVED_LABELS.iter().find(|p| name.starts_with(**p)) {
             ctx.reader.error(
@@ -265,7 +299,9 @@ pub fn labels(ctx: &Context<'_>, node: &Node) -> BTreeMap<String, String> {
             out.insert(name, value);
         }
     }
-    if size > MAX_LABELS {
+    if let Some(node) = node.or(files)
+        && size > MAX_LABELS
+    {
         ctx.reader.error(
             "label",
             &node.at,

@@ -6,10 +6,11 @@ use super::super::read::Reader;
 use super::super::tree::{EntryKind, Tree};
 use super::super::yaml::{self, Key, Kind, Node};
 use super::convert::Converted;
-use super::release::{FOLDER, ReleaseFiles};
+use super::include::Origin;
+use super::release::{FOLDER, Found, ReleaseFiles};
 use super::top::{self, Top, note};
 use super::values::{Values, report};
-use super::{dotenv, image, names};
+use super::{dotenv, extends, image, include, names};
 use crate::diagnostic::{At, Finding, Findings, Spanned};
 use crate::text::Safe;
 
@@ -25,17 +26,17 @@ pub struct Contents {
     pub services: BTreeMap<String, ServiceNode>,
     /// Every name that is declared, good or not.
     pub names: BTreeSet<String>,
-    /// `.env` beside the files.
-    pub dotenv: BTreeMap<String, String>,
-    /// What `./path` may mean.
-    pub release: ReleaseFiles,
+    /// Files of folders below that were included, by path.
+    pub included: BTreeSet<String>,
 }
 
 /// One file's declarations beside its services.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct File {
+    /// Where it comes from: what `./path` means in it, and values for its variables.
+    pub origin: Origin,
     /// Its root, with `volumes`, `networks`, `configs` and `secrets` only.
-    root: Node,
+    root: Option<Node>,
     /// The same for every tenant.
     pub fixed: Option<Top>,
     /// Known without a tenant, where the values of one are needed for all of it.
@@ -68,11 +69,12 @@ pub struct ServiceNode {
 impl Contents {
     /// Reads the files, `.env`, and the names and images of services.
     pub fn read(tree: &Tree, reader: &Reader) -> Self {
-        let mut out = Self {
-            release: ReleaseFiles::of(tree),
-            ..Self::default()
+        let mut out = Self::default();
+        let release = ReleaseFiles::of(tree);
+        let dotenv = match release.find(".env") {
+            Found::File(_) => dotenv_of(&release, ".env", reader),
+            _ => BTreeMap::new(),
         };
-        out.dotenv = dotenv_of(tree, reader);
         for (path, entry) in tree.below(FOLDER) {
             let name = path.strip_prefix(FOLDER).unwrap_or(path);
             let is_file = matches!(entry.kind, EntryKind::File | EntryKind::Executable);
@@ -84,7 +86,14 @@ impl Contents {
                 Ok(source) => {
                     let root = reader.with(|findings| yaml::parse(&source, findings));
                     match root {
-                        Some(root) if !root.is_null() => out.file(reader, root),
+                        Some(root) if !root.is_null() => {
+                            let origin = Origin {
+                                release: release.clone(),
+                                dotenv: dotenv.clone(),
+                                chain: vec![name.to_owned()],
+                            };
+                            out.file(reader, root, &origin);
+                        }
                         _ if reader_told(reader, path) => {}
                         _ => reader.report(
                             Finding::about_path("empty-file", path, "the file declares nothing")
@@ -99,7 +108,8 @@ impl Contents {
         out
     }
 
-    fn file(&mut self, reader: &Reader, root: Node) {
+    /// Takes a file's services and declarations, and what it includes.
+    pub fn file(&mut self, reader: &Reader, root: Node, origin: &Origin) {
         let Some(fields) = reader.fields(&root, "a Compose file") else {
             return;
         };
@@ -125,11 +135,7 @@ impl Contents {
                 "move it under the service that it is about",
             );
         }
-        fields.refuse(
-            "include",
-            "is not carried out yet",
-            "every file of `desired/services/` is read: put the included file there",
-        );
+        let include = fields.get("include").cloned();
         fields.refuse(
             "models",
             "is not carried out",
@@ -139,30 +145,49 @@ impl Contents {
             let _ = fields.get(key);
         }
         let index = self.files.len();
-        let services = fields
-            .require("services")
-            .and_then(|n| reader.map(n))
-            .unwrap_or_default();
+        let services = if include.is_some() {
+            fields.get("services")
+        } else {
+            fields.require("services")
+        };
+        let services = services.and_then(|n| reader.map(n)).unwrap_or_default();
+        let place = extends::Place {
+            services,
+            release: &origin.release,
+        };
         for (key, node) in services {
             if !key.text.starts_with("x-") {
-                self.service(reader, index, key, node);
+                self.names.insert(key.text.clone());
+                if let Some(node) = extends::resolve(reader, place, key, node) {
+                    self.service(reader, index, key, node, &origin.dotenv);
+                }
             }
         }
         fields.finish();
         let Kind::Map(mut entries) = root.kind else { return };
         entries.retain(|(k, _)| SECTIONS.contains(&k.text.as_str()));
         self.files.push(File {
-            root: Node {
+            origin: origin.clone(),
+            root: Some(Node {
                 kind: Kind::Map(entries),
                 at: root.at,
-            },
+            }),
             fixed: None,
             draft: None,
         });
+        if let Some(node) = include {
+            include::read_all(self, reader, &node, origin);
+        }
     }
 
-    fn service(&mut self, reader: &Reader, file: usize, key: &Key, node: &Node) {
-        self.names.insert(key.text.clone());
+    fn service(
+        &mut self,
+        reader: &Reader,
+        file: usize,
+        key: &Key,
+        node: Node,
+        dotenv: &BTreeMap<String, String>,
+    ) {
         if !names::check_service(reader, key) {
             return;
         }
@@ -179,11 +204,11 @@ impl Contents {
         let image = node
             .get("image")
             .filter(|n| !n.is_null())
-            .and_then(|n| image::declared(&quiet, n, &self.dotenv));
+            .and_then(|n| image::declared(&quiet, n, dotenv));
         let service = ServiceNode {
             file,
             at: key.at.clone(),
-            node: node.clone(),
+            node,
             image,
             fixed: None,
             said: Findings::new(),
@@ -209,7 +234,8 @@ impl Contents {
         for file in &self.files {
             for (key, _) in file
                 .root
-                .get("volumes")
+                .as_ref()
+                .and_then(|root| root.get("volumes"))
                 .and_then(Node::entries)
                 .unwrap_or_default()
             {
@@ -237,8 +263,8 @@ impl Contents {
     pub fn fix_top(&mut self, index: usize, reader: &Reader) {
         let Some(file) = self.files.get(index) else { return };
         let own = Reader::new();
-        let values = Values::new(None, "", &self.dotenv);
-        let read = self.top(file, &values, &own);
+        let values = Values::new(None, "", &file.origin.dotenv);
+        let read = file.top(&values, &own);
         let asked = values.asked();
         let open = values.into_unknown();
         let told: Findings = own
@@ -256,18 +282,17 @@ impl Contents {
         }
     }
 
-    /// A file's declarations with these values.
-    pub fn top(&self, file: &File, values: &Values<'_>, reader: &Reader) -> Top {
-        let root = values.node(reader, &file.root);
-        top::read(reader, &root, &self.release)
-    }
-
     /// Says what is wrong with a service's image.
     pub fn image(&self, reader: &Reader, service: &ServiceNode) {
         let node = &service.node;
         match node.get("image").filter(|n| !n.is_null()) {
             Some(image) => {
-                let _ = image::declared(reader, image, &self.dotenv);
+                let dotenv = self
+                    .files
+                    .get(service.file)
+                    .map(|f| f.origin.dotenv.clone())
+                    .unwrap_or_default();
+                let _ = image::declared(reader, image, &dotenv);
             }
             // `build` has a finding of its own.
             None if node.get("build").is_some_and(top::says_something) => {}
@@ -279,6 +304,17 @@ impl Contents {
                 "add `image:`",
             ),
         }
+    }
+}
+
+impl File {
+    /// Its declarations with these values.
+    pub fn top(&self, values: &Values<'_>, reader: &Reader) -> Top {
+        let Some(root) = &self.root else {
+            return Top::default();
+        };
+        let root = values.node(reader, root);
+        top::read(reader, &root, &self.origin.release, values)
     }
 }
 
@@ -329,7 +365,8 @@ fn reader_told(reader: &Reader, path: &str) -> bool {
     reader.with(|f| f.iter().any(|f| f.path() == Some(path)))
 }
 
-fn is_compose(name: &str) -> bool {
+/// Whether a name is a Compose file's.
+pub fn is_compose(name: &str) -> bool {
     matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
@@ -345,17 +382,10 @@ fn first_version(root: &Node) -> Option<At> {
         .map(|(k, _)| k.at.clone())
 }
 
-fn dotenv_of(tree: &Tree, reader: &Reader) -> BTreeMap<String, String> {
-    let path = format!("{FOLDER}.env");
-    let Some(entry) = tree.get(&path) else {
-        return BTreeMap::new();
-    };
-    if !matches!(entry.kind, EntryKind::File | EntryKind::Executable)
-        || entry.bytes.len() as u64 != entry.size
-    {
-        return BTreeMap::new();
-    }
-    match yaml::text(&path, &entry.bytes) {
+/// The values of a file of `KEY=value` lines that the release holds, at a path relative to the Compose files' folder.
+pub fn dotenv_of(release: &ReleaseFiles, path: &str, reader: &Reader) -> BTreeMap<String, String> {
+    let bytes = release.bytes(path).unwrap_or_default();
+    match yaml::text(&format!("{FOLDER}{path}"), &bytes) {
         Ok(source) => {
             let lines = dotenv::lines(&source, reader);
             dotenv::values(&lines, reader, &|_| None, &|at, problem| {

@@ -4,6 +4,7 @@ use super::super::read::{Fields, Reader};
 use super::top::{note, refuse, says_something};
 
 const NO_HOST: &str = "is not carried out: a tenant's container gets no rights on the host";
+const WINDOWS: &str = "is not carried out: it is for Windows";
 const LATER: &str = "is not carried out yet";
 const SHARED: &str = "is not carried out: a tenant's containers share no namespace with others";
 const REMOVE: &str = "remove it";
@@ -11,82 +12,36 @@ const BY_NAME: &str = "remove it; services find each other by their names";
 const LIMITS: &str = "remove it; limit with `deploy.resources.limits` or `mem_limit`, `cpus`, `pids_limit`";
 
 /// Key, why, what next. Everything of the Compose Specification that is in no other reader.
-const REFUSED: &[(&str, &str, &str)] = &[
-    ("annotations", "is not carried out", "use `labels`"),
-    ("blkio_config", LATER, REMOVE),
+pub const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "annotations",
+        "is not carried out: it speaks to the runtime of the host",
+        "use `labels`",
+    ),
     (
         "build",
         "is not carried out yet: ringfence runs images, it does not build them",
         "build the image, push it and name it with `image:`",
     ),
-    (
-        "cap_add",
-        NO_HOST,
-        "remove it; a port from 1024 on and a plain user need no capability",
-    ),
-    (
-        "cap_drop",
-        "is not carried out yet",
-        "remove it; ringfence decides the capabilities of every container",
-    ),
-    ("cgroup", SHARED, REMOVE),
     ("cgroup_parent", NO_HOST, REMOVE),
-    ("cpu_count", "is not carried out", LIMITS),
-    ("cpu_percent", "is not carried out", LIMITS),
-    ("cpu_period", "is not carried out", LIMITS),
-    ("cpu_quota", "is not carried out", LIMITS),
+    ("cpu_count", WINDOWS, LIMITS),
+    ("cpu_percent", WINDOWS, LIMITS),
     ("cpu_rt_period", NO_HOST, LIMITS),
     ("cpu_rt_runtime", NO_HOST, LIMITS),
-    ("cpu_shares", "is not carried out", LIMITS),
-    ("cpuset", NO_HOST, LIMITS),
-    ("credential_spec", LATER, REMOVE),
+    ("credential_spec", WINDOWS, REMOVE),
     (
         "develop",
         "is not carried out: it is for a developer's machine",
         REMOVE,
     ),
     ("device_cgroup_rules", NO_HOST, REMOVE),
-    ("devices", NO_HOST, REMOVE),
-    ("dns", LATER, "remove it; the engine's name server is used"),
-    ("dns_opt", LATER, "remove it; the engine's name server is used"),
-    ("dns_search", LATER, "remove it; the engine's name server is used"),
     (
-        "domainname",
-        "is not carried out",
-        "write the whole name in `hostname`",
-    ),
-    (
-        "extends",
-        LATER,
-        "use an anchor and a merge key (`<<: *base`) in the same file",
+        "devices",
+        NO_HOST,
+        "remove it; GPUs are asked for with `gpus:` or `deploy.resources.reservations.devices`",
     ),
     ("external_links", SHARED, BY_NAME),
-    ("extra_hosts", LATER, "remove it; name the host where it is used"),
-    ("gpus", LATER, "remove it; a model stack says what needs a GPU"),
-    ("group_add", NO_HOST, "name the group in `user: \"uid:gid\"`"),
-    ("ipc", SHARED, REMOVE),
-    ("isolation", "is not carried out", REMOVE),
-    ("label_file", LATER, "write the labels under `labels:`"),
-    ("links", LATER, BY_NAME),
-    (
-        "logging",
-        LATER,
-        "remove it; ringfence bounds every container's log itself",
-    ),
-    ("mac_address", "is not carried out", REMOVE),
-    ("mem_swappiness", "is not carried out", LIMITS),
-    (
-        "memswap_limit",
-        "is not carried out: memory and swap have one limit",
-        LIMITS,
-    ),
-    (
-        "models",
-        "is not carried out",
-        "name a model stack in the tenant's file",
-    ),
-    ("oom_kill_disable", NO_HOST, REMOVE),
-    ("oom_score_adj", NO_HOST, REMOVE),
+    ("oom_kill_disable", NO_HOST, "remove it, and raise `mem_limit`"),
     ("pid", SHARED, REMOVE),
     (
         "post_start",
@@ -100,21 +55,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("pre_stop", LATER, "handle the stop signal in the process"),
     ("privileged", NO_HOST, REMOVE),
-    ("provider", "is not carried out", REMOVE),
-    ("runtime", NO_HOST, REMOVE),
     (
-        "security_opt",
-        "is not carried out yet",
-        "remove it; ringfence decides the security options of every container",
+        "provider",
+        "is not carried out: it runs a program on the host",
+        REMOVE,
     ),
     (
-        "shm_size",
-        LATER,
-        "mount memory instead: `tmpfs: [\"/dev/shm:size=128m\"]`",
+        "runtime",
+        NO_HOST,
+        "remove it; GPUs are asked for with `gpus: all`",
+    ),
+    (
+        "models",
+        "is not carried out",
+        "name a model stack in the tenant's file",
     ),
     ("storage_opt", "is not carried out", REMOVE),
-    ("sysctls", LATER, REMOVE),
-    ("ulimits", LATER, REMOVE),
     (
         "use_api_socket",
         "is not carried out: it would give the container the engine, and so the host",
@@ -122,7 +78,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("userns_mode", NO_HOST, REMOVE),
     ("uts", SHARED, REMOVE),
-    ("volume_driver", "is not carried out", REMOVE),
+    (
+        "volume_driver",
+        "is not carried out: volumes lie where the engine keeps them",
+        REMOVE,
+    ),
     (
         "volumes_from",
         SHARED,
@@ -137,8 +97,12 @@ const NOTED: &[(&str, &str)] = &[
         "`attach` means nothing here: logs are read with `ringfence logs`",
     ),
     (
-        "platform",
-        "`platform` means nothing here: the image is taken for the engine's own platform",
+        "mem_swappiness",
+        "`mem_swappiness` means nothing here: memory and swap have one limit",
+    ),
+    (
+        "memswap_limit",
+        "`memswap_limit` means nothing here: memory and swap have one limit, which is the memory's",
     ),
 ];
 
@@ -151,6 +115,11 @@ pub fn read(reader: &Reader, fields: &Fields<'_, '_>) {
         if fields.get(key).is_some_and(says_something) {
             note(reader, &fields.key_at(key), *message);
         }
+    }
+    if let Some(isolation) = fields.get("isolation")
+        && isolation.scalar() != Some("default")
+    {
+        refuse(reader, fields, "isolation", WINDOWS, REMOVE);
     }
     network_mode(reader, fields);
     if let Some(scale) = fields.get("scale")

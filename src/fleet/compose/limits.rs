@@ -21,6 +21,19 @@ pub fn read(ctx: &Context<'_>, fields: &Fields<'_, '_>) -> (Limits, Option<Resta
         nano_cpus: fields.get("cpus").and_then(|n| cpus(ctx, n)),
         pids: fields.get("pids_limit").and_then(|n| pids(ctx, n)),
     };
+    let quota = quota(ctx, fields);
+    if quota.is_some() {
+        let key = fields.key_at("cpu_quota");
+        match limits.nano_cpus {
+            Some(cpus) if Some(cpus) != quota => ctx.reader.error(
+                "conflict",
+                &key,
+                "`cpus` and `cpu_quota` give different limits",
+                "keep `cpus`",
+            ),
+            _ => limits.nano_cpus = quota,
+        }
+    }
     let mut restart = None;
     if let Some(node) = fields.get("deploy") {
         let (deploy, policy) = deploy(ctx, node);
@@ -135,21 +148,49 @@ fn deploy(ctx: &Context<'_>, node: &Node) -> (Limits, Option<Restart>) {
                     "a reservation of `cpus` means nothing on one engine",
                 );
             }
-            for key in ["devices", "generic_resources"] {
-                refuse(
-                    ctx.reader,
-                    &f,
-                    key,
-                    "is not carried out yet",
-                    "remove it; a model stack says what needs a GPU",
-                );
-            }
+            // Read with `gpus`, which says the same.
+            let _ = f.get("devices");
+            refuse(
+                ctx.reader,
+                &f,
+                "generic_resources",
+                "is not carried out: it is for a swarm",
+                "ask for GPUs with `devices: [{capabilities: [gpu]}]`",
+            );
             f.finish();
         }
         resources.finish();
     }
     fields.finish();
     (limits, restart)
+}
+
+/// `cpu_quota` microseconds of each `cpu_period` (100 ms): the engine's older words for `cpus`.
+fn quota(ctx: &Context<'_>, fields: &Fields<'_, '_>) -> Option<u64> {
+    let micros = |key: &'static str| {
+        let node = fields.get(key)?;
+        let text = ctx.reader.string(node)?;
+        let plain = text.value.parse::<u64>().ok();
+        let value = plain.or_else(|| {
+            let ms = super::super::values::duration_ms(&text.value).ok()?;
+            ms.checked_mul(1000)
+        });
+        let value = value.filter(|n| (1_000..=100_000_000).contains(n));
+        if value.is_none() && text.value != "-1" && text.value != "0" {
+            limit(
+                ctx,
+                &node.at,
+                &text.value,
+                "not a time from 1000 microseconds on",
+                "use `cpus: 0.5` instead",
+            );
+        }
+        value
+    };
+    let (quota, period) = (micros("cpu_quota"), micros("cpu_period"));
+    quota?
+        .checked_mul(1_000_000_000)?
+        .checked_div(period.unwrap_or(100_000))
 }
 
 fn restart_policy(ctx: &Context<'_>, node: &Node) -> Option<Restart> {

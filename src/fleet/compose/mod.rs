@@ -7,16 +7,23 @@ mod convert;
 mod depends;
 mod dotenv;
 mod environment;
+mod extends;
 mod extension;
 mod files;
+mod gpus;
 mod health;
 mod image;
+mod include;
 mod keys;
 mod limits;
+mod logging;
 mod mounts;
 mod names;
+mod options;
 mod ports;
 mod release;
+mod resolver;
+mod security;
 pub mod service;
 mod stored;
 mod template;
@@ -33,10 +40,27 @@ use super::read::Reader;
 use super::tree::Tree;
 use crate::diagnostic::{At, Finding, Findings, Severity, Spanned};
 use convert::{Context, Converted};
-use files::{Contents, ServiceNode};
+use files::{Contents, File, ServiceNode};
+pub use keys::REFUSED;
 use service::{PullPolicy, Scope, Service};
 use top::Top;
 use values::Values;
+
+pub use files::is_compose;
+pub use release::FOLDER;
+
+/// The variables that a text names; none where it cannot be interpolated.
+pub fn names_in(text: &str) -> Vec<String> {
+    template::Template::parse(text).map_or_else(
+        |_| Vec::new(),
+        |template| template.names().into_iter().map(str::to_owned).collect(),
+    )
+}
+
+/// A relative path without `.` and `..` parts; none where it leaves the folder or holds what no path may hold.
+pub fn inside(path: &str) -> Option<String> {
+    release::normalise(path).ok()
+}
 
 /// The values that a tenant brings to interpolation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,8 +165,8 @@ impl ComposeFiles {
                     return None;
                 }
                 let own = Reader::new();
-                let values = Values::new(Some(vars), "", &contents.dotenv);
-                let top = contents.top(file, &values, &own);
+                let values = Values::new(Some(vars), "", &file.origin.dotenv);
+                let top = file.top(&values, &own);
                 let open = values.into_unknown();
                 let told = own.into_findings().into_iter().filter(|f| is_own_fault(f, &open));
                 reader.with(|f| f.extend(told.collect()));
@@ -284,11 +308,11 @@ impl Contents {
     /// Interpolates and turns one service into its type. `top` is the file's, where it depends on the tenant.
     fn convert(&self, name: &str, node: &ServiceNode, vars: Option<&Vars>, top: Option<&Top>) -> Outcome {
         let reader = Reader::new();
-        let values = Values::new(vars, name, &self.dotenv);
-        let nothing = Top::default();
-        let top = top
-            .or_else(|| self.files.get(node.file)?.any_top())
-            .unwrap_or(&nothing);
+        let nothing = File::default();
+        let file = self.files.get(node.file).unwrap_or(&nothing);
+        let values = Values::new(vars, name, &file.origin.dotenv);
+        let bare = Top::default();
+        let top = top.or_else(|| file.any_top()).unwrap_or(&bare);
         let image = match &node.image {
             Some((image, _)) => Some(image.clone()),
             None => {
@@ -303,7 +327,7 @@ impl Contents {
         let known = image.is_some();
         node.no_variables(&reader);
         let interpolated = values.node(&reader, &node.without_image());
-        let context = Context::new(&reader, name, &values, &self.release, top);
+        let context = Context::new(&reader, name, &values, &file.origin.release, top);
         let image = image.unwrap_or_else(|| Spanned::new(String::new(), at));
         let result = context.convert(&interpolated, &node.at, image).map(|mut c| {
             c.good &= known && reader.errors() == 0;

@@ -22,7 +22,6 @@ const QUIET_OPTIONS: &[&str] = &[
     "cached",
     "delegated",
     "consistent",
-    "nocopy",
     "rprivate",
     "private",
 ];
@@ -33,6 +32,7 @@ struct Written {
     source: String,
     target: String,
     read_only: bool,
+    no_copy: bool,
 }
 
 /// Reads `volumes:`.
@@ -99,9 +99,15 @@ fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
         return None;
     }
     let Some(target) = second else {
-        anonymous(ctx, &item.at, first);
-        return None;
+        return Some(Written {
+            target: first.to_owned(),
+            ..Written::default()
+        });
     };
+    if first.is_empty() {
+        wrong(ctx, &item.at, "a mount without a source");
+        return None;
+    }
     let mut written = Written {
         source: first.to_owned(),
         target: target.to_owned(),
@@ -110,6 +116,8 @@ fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
     for option in third.unwrap_or_default().split(',').filter(|o| !o.is_empty()) {
         if option == "ro" {
             written.read_only = true;
+        } else if option == "nocopy" {
+            written.no_copy = true;
         } else if QUIET_OPTIONS.contains(&option) {
             if option != "rw" {
                 said.options.insert(option.to_owned());
@@ -138,17 +146,21 @@ fn wrong(ctx: &Context<'_>, at: &At, why: &str) {
     );
 }
 
-fn anonymous(ctx: &Context<'_>, at: &At, target: &str) {
-    let name = sanitised(target.trim_start_matches('/')).unwrap_or_else(|| "data".to_owned());
-    ctx.reader.error(
-        "not-carried-out",
-        at,
-        "a volume without a name is not carried out: it would be lost with its container",
-        format!(
-            "name it: `{name}:{}`, and declare `{name}:` under the top-level `volumes:`",
-            Safe::new(target)
-        ),
-    );
+/// A volume without a name is the tenant's own too, named after its service and its target: as with Compose, what it
+/// holds outlives the container.
+fn anonymous(ctx: &Context<'_>, at: &At, target: &str, said: &mut Said) -> MountSource {
+    let inside = sanitised(target).unwrap_or_else(|| "data".to_owned());
+    let name: String = format!("{}-{inside}", ctx.service.to_lowercase())
+        .chars()
+        .take(100)
+        .collect();
+    said.own.insert(target.to_owned());
+    ctx.use_volume(VolumeUse {
+        name: name.clone(),
+        origin: format!("{}:{target}", ctx.service),
+        at: at.clone(),
+    });
+    MountSource::Volume(name)
 }
 
 const TYPES: &[(&str, Type)] = &[
@@ -177,15 +189,19 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
     if fields.get("consistency").is_some() {
         said.options.insert("consistency".to_owned());
     }
+    let mut no_copy = false;
     for section in ["bind", "volume", "image"] {
         if let Some(options) = fields
             .get(section)
             .and_then(|n| ctx.reader.fields(n, "the mount"))
         {
+            no_copy |= options
+                .get("nocopy")
+                .and_then(|n| ctx.boolean(n))
+                .unwrap_or(false);
             for key in [
                 "create_host_path",
                 "selinux",
-                "nocopy",
                 "labels",
                 "propagation",
                 "recursive",
@@ -225,14 +241,15 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
     match kind {
         Type::Tmpfs => Some(Mount {
             target: checked_target(ctx, &item.at, &target)?,
-            source: MountSource::Tmpfs { size, mode },
+            source: MountSource::Tmpfs {
+                size,
+                mode,
+                options: BTreeSet::new(),
+            },
             read_only,
+            no_copy: false,
             at: item.at.clone(),
         }),
-        Type::Volume if source.is_empty() => {
-            anonymous(ctx, &item.at, &target);
-            None
-        }
         Type::Bind if source.is_empty() => {
             let _ = ctx.reader.fields(item, "the mount")?.require("source");
             None
@@ -247,6 +264,7 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
                 source,
                 target,
                 read_only,
+                no_copy,
             };
             resolve(ctx, &item.at, &written, said)
         }
@@ -271,13 +289,13 @@ fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Op
     } else if source.starts_with(['/', '~', '\\']) || source.contains('\\') {
         MountSource::Host(host(ctx, &at, source, &target, read_only)?)
     } else if source.is_empty() {
-        wrong(ctx, &at, "a mount without a source");
-        return None;
+        anonymous(ctx, &at, &target, said)
     } else {
         named(ctx, &at, source)?
     };
     Some(Mount {
         target,
+        no_copy: written.no_copy && matches!(source, MountSource::Volume(_)),
         source,
         read_only,
         at,
@@ -308,7 +326,7 @@ fn writable_release(ctx: &Context<'_>, at: &At, source: &str, set: &FileSet, sai
 }
 
 fn relative(ctx: &Context<'_>, at: &At, source: &str, said: &mut Said) -> Option<MountSource> {
-    let path = match release::normalise(source) {
+    let path = match ctx.release.locate(source) {
         Ok(path) => path,
         Err(bad) => {
             top::bad_path(ctx.reader, at, source, bad);

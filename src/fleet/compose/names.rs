@@ -60,6 +60,11 @@ pub fn read(ctx: &Context<'_>, fields: &Fields<'_, '_>) -> (Option<String>, BTre
     }
     let hostname = fields.get("hostname").and_then(|n| host_name(ctx, n));
     aliases.extend(hostname.clone());
+    if let (Some(host), Some(domain)) = (&hostname, fields.get("domainname").and_then(|n| n.scalar()))
+        && is_host_name(domain)
+    {
+        aliases.insert(format!("{host}.{domain}"));
+    }
     if let Some(node) = fields.get("networks") {
         networks(ctx, node, &fields.key_at("networks"), &mut aliases);
     }
@@ -67,30 +72,41 @@ pub fn read(ctx: &Context<'_>, fields: &Fields<'_, '_>) -> (Option<String>, BTre
     (hostname, aliases)
 }
 
-fn host_name(ctx: &Context<'_>, node: &Node) -> Option<String> {
-    let text = ctx.reader.string(node)?.value;
+/// A host name.
+pub fn host_name(ctx: &Context<'_>, node: &Node) -> Option<String> {
+    let text = ctx.reader.string(node)?;
+    host_name_text(ctx, &text.at, &text.value)
+}
+
+/// The same of a text that is only a part of a node.
+pub fn host_name_text(ctx: &Context<'_>, at: &At, text: &str) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    let good = text.len() <= 253
+    if is_host_name(text) {
+        return Some(text.to_owned());
+    }
+    let shown: String = text.chars().take(80).collect();
+    ctx.reader.error(
+        "host-name",
+        at,
+        format!("`{}` cannot be a host name here", Safe::new(&shown)),
+        "letters, digits and `-`, a letter or digit first, at most 63 characters; `gateway` is reserved",
+    );
+    None
+}
+
+fn is_host_name(text: &str) -> bool {
+    text.len() <= 253
         && text.split('.').all(|label| {
             label.len() <= MAX_LABEL
                 && label.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && label
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-        });
-    if good && !text.eq_ignore_ascii_case("gateway") && !text.eq_ignore_ascii_case("localhost") {
-        return Some(text);
-    }
-    let shown: String = text.chars().take(80).collect();
-    ctx.reader.error(
-        "host-name",
-        &node.at,
-        format!("`{}` cannot be a host name here", Safe::new(&shown)),
-        "letters, digits and `-`, a letter or digit first, at most 63 characters; `gateway` is reserved",
-    );
-    None
+        })
+        && !text.eq_ignore_ascii_case("gateway")
+        && !text.eq_ignore_ascii_case("localhost")
 }
 
 fn networks(ctx: &Context<'_>, node: &Node, key: &At, aliases: &mut BTreeSet<String>) {

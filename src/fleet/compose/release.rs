@@ -21,7 +21,9 @@ struct Held {
 /// Paths relative to the folder → content.
 #[derive(Debug, Clone, Default)]
 pub struct ReleaseFiles {
-    files: BTreeMap<String, Held>,
+    files: Arc<BTreeMap<String, Held>>,
+    /// The folder that relative paths start from, with its slash; empty is that of the Compose files.
+    start: String,
 }
 
 /// What a path names in a release.
@@ -62,7 +64,35 @@ impl ReleaseFiles {
                 Some((relative.to_owned(), held))
             })
             .collect();
-        Self { files }
+        Self {
+            files: Arc::new(files),
+            start: String::new(),
+        }
+    }
+
+    /// The same files, seen from another folder of them.
+    pub fn seen_from(&self, folder: &str) -> Self {
+        let start = match folder.trim_end_matches('/') {
+            "" => String::new(),
+            folder => format!("{folder}/"),
+        };
+        Self {
+            files: Arc::clone(&self.files),
+            start,
+        }
+    }
+
+    /// The folder that relative paths start from, with its slash, or empty.
+    pub fn start(&self) -> &str {
+        &self.start
+    }
+
+    /// A relative path as it is written, from where it is written, relative to `desired/services/`.
+    ///
+    /// # Errors
+    /// It leaves the folder, or holds what no path may hold.
+    pub fn locate(&self, path: &str) -> Result<String, BadPath> {
+        normalise(&format!("{}{path}", self.start))
     }
 
     /// What a normalised path names. The empty path is the folder itself.

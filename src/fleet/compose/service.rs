@@ -118,7 +118,20 @@ pub enum ProbeKind {
 }
 
 /// What the engine does when a container ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Compose's `no`, the default.
@@ -133,7 +146,20 @@ pub enum Restart {
 }
 
 /// Limits of one container. `None` is no limit of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct Limits {
     /// Bytes; also the limit of memory and swap together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,6 +192,109 @@ impl Limits {
             pids: min(self.pids, other.pids),
         }
     }
+}
+
+/// What few services ask for. Every field is absent where it says the engine's default, and then in no hash.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Capabilities taken away, without `CAP_`; `ALL` is all of them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub cap_drop: BTreeSet<String>,
+    /// Of those that the engine gives every container, the ones kept although they are dropped.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub cap_add: BTreeSet<String>,
+    /// No process may gain rights.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_privileges: bool,
+    /// Limits of a process, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Where output is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Logging>,
+    /// Bytes of `/dev/shm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shm_size: Option<u64>,
+    /// Lines of `/etc/hosts`, `name:address`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Name servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Domains searched after the owner's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_search: Vec<String>,
+    /// Options of the resolver.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_opt: Vec<String>,
+    /// GPUs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceRequest>,
+    /// Further groups of the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group_add: Vec<String>,
+    /// The container's own domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domainname: Option<String>,
+    /// The platform that the image must be for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// CPUs that it may run on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// Weight among those that want a CPU, below the usual 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<u64>,
+    /// Weight among those that want a disk, below the usual 500.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blkio_weight: Option<u64>,
+    /// How much sooner than others it is killed for its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<u64>,
+    /// `private` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipc: Option<String>,
+    /// `private`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+}
+
+/// A limit of a process; -1 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// What it begins with.
+    pub soft: i64,
+    /// What it may raise it to.
+    pub hard: i64,
+}
+
+/// Where a container's output is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logging {
+    /// The engine's driver.
+    pub driver: String,
+    /// Its options; without a size, ringfence's own bounds hold.
+    pub options: BTreeMap<String, String>,
+}
+
+/// GPUs that a container asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// The driver; empty lets the engine find it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub driver: String,
+    /// How many; -1 is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<i64>,
+    /// Which, instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// What they must be able to do.
+    pub capabilities: Vec<String>,
+    /// Options of the driver.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// TCP or UDP.
@@ -209,6 +338,8 @@ pub enum MountSource {
         size: Option<u64>,
         /// Mode bits; none is 1777.
         mode: Option<u32>,
+        /// Further options of the mount, such as `uid=1000` and `exec`.
+        options: BTreeSet<String>,
     },
 }
 
@@ -232,6 +363,8 @@ pub struct Mount {
     pub source: MountSource,
     /// Whether it cannot be written.
     pub read_only: bool,
+    /// Whether a new volume stays empty, instead of taking what the image has at its target.
+    pub no_copy: bool,
     /// Where it is written.
     pub at: At,
 }
@@ -299,6 +432,8 @@ pub struct Service {
     pub mounts: Vec<Mount>,
     /// Published ports.
     pub ports: Vec<Port>,
+    /// `links`: a name of this service's own for another one → that service.
+    pub links: BTreeMap<String, String>,
     /// What it waits for.
     pub depends_on: BTreeMap<String, Dependency>,
     /// The engine's check.
@@ -321,6 +456,10 @@ pub struct Service {
     pub stop_signal: Option<String>,
     /// Time to stop, in milliseconds; default 10 s.
     pub stop_grace_ms: u64,
+    /// Kernel settings of the container's own.
+    pub sysctls: BTreeMap<String, String>,
+    /// What few services ask for.
+    pub options: Options,
     /// How it is replaced.
     pub rollout: Rollout,
 }

@@ -58,6 +58,7 @@ pub fn read(ctx: &Context<'_>, node: &Node, store: Store, out: &mut Vec<Mount>) 
                 target,
                 source: MountSource::Release(set),
                 read_only: true,
+                no_copy: false,
                 at: item.at.clone(),
             };
             add(ctx, out, mount);

@@ -6,7 +6,9 @@ use super::service::*;
 use super::*;
 use crate::diagnostic::Finding;
 
+mod extends;
 mod keys;
+mod options;
 mod whole;
 
 const FILES: &[(&str, &str)] = &[
@@ -109,6 +111,14 @@ fn show(files: &[(&str, &str)]) -> String {
                 p.ip, p.host, p.container, p.protocol
             );
         }
+        if s.options != Options::default() || !s.sysctls.is_empty() || !s.links.is_empty() {
+            let options = serde_json::to_string(&s.options).unwrap();
+            let _ = writeln!(
+                out,
+                "  options {options} sysctls {:?} links {:?}",
+                s.sysctls, s.links
+            );
+        }
         let depends: Vec<_> = s
             .depends_on
             .iter()
@@ -162,4 +172,31 @@ fixtures! {
     variables: "15-variables.yaml";
     collisions: "01-web-and-database.yaml", "16-collisions.yaml";
     swarm: "17-swarm.yaml";
+    postgres_admin: "18-postgres-admin.yml";
+    mongo_replica: "19-mongo-replica.yaml";
+    mariadb_tuned: "20-mariadb-tuned.yml";
+    elastic_stack: "21-elastic-stack.yml";
+    kafka: "22-kafka.yaml";
+    rabbit_and_workers: "23-rabbit-and-workers.yml";
+    nats: "24-nats.yaml";
+    ollama_webui: "25-ollama-webui.yml";
+    vllm_runtime: "26-vllm-runtime.yml";
+    diffusion_devices: "27-diffusion-devices.yml";
+    nextcloud: "28-nextcloud.yml";
+    media_stack: "29-media-stack.yml";
+    home_assistant: "30-home-assistant.yml";
+    pihole: "31-pihole.yml";
+    dashboard: "32-dashboard.yml";
+    gitea: "33-gitea.yaml";
+    vaultwarden: "34-vaultwarden.yml";
+    mail: "35-mail.yml";
+    monitoring: "36-monitoring.yml";
+    traefik_labels: "37-traefik-labels.yml";
+    react_node_build: "38-react-node-build.yml";
+    lamp: "39-lamp.yml";
+    batch: "40-batch.yaml";
+    windows: "41-windows.yml";
+    wrong_types: "42-wrong-types.yml";
+    extended: "43-extended.yaml";
+    dind: "44-dind.yml";
 }

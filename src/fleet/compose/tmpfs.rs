@@ -1,5 +1,7 @@
 //! Mounts of memory: `tmpfs`.
 
+use std::collections::BTreeSet;
+
 use super::super::values::size_bytes;
 use super::super::yaml::Node;
 use super::convert::Context;
@@ -20,6 +22,7 @@ pub fn read(ctx: &Context<'_>, node: &Node, out: &mut Vec<Mount>) {
             continue;
         };
         let (mut size, mut mode, mut read_only) = (None, None, false);
+        let mut further = BTreeSet::new();
         for option in options.split(',').filter(|o| !o.is_empty()) {
             match option.split_once('=').unwrap_or((option, "")) {
                 ("size", value) => size = size_of(ctx, &item.at, value),
@@ -27,18 +30,29 @@ pub fn read(ctx: &Context<'_>, node: &Node, out: &mut Vec<Mount>) {
                 ("ro", "") => read_only = true,
                 // What the engine does anyway.
                 ("rw" | "noexec" | "nosuid" | "nodev", "") => {}
+                ("exec", "") => {
+                    further.insert(option.to_owned());
+                }
+                ("uid" | "gid", number) if number.parse::<u32>().is_ok() => {
+                    further.insert(option.to_owned());
+                }
                 (name, _) => ctx.reader.error(
                     "not-carried-out",
                     &item.at,
                     format!("the option `{}` of `tmpfs` is not carried out", Safe::new(name)),
-                    "`size=64m` and `mode=1777` are",
+                    "`size=64m`, `mode=1777`, `uid=1000`, `gid=1000` and `exec` are",
                 ),
             }
         }
         let mount = Mount {
             target,
-            source: MountSource::Tmpfs { size, mode },
+            source: MountSource::Tmpfs {
+                size,
+                mode,
+                options: further,
+            },
             read_only,
+            no_copy: false,
             at: item.at.clone(),
         };
         add(ctx, out, mount);

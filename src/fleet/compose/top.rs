@@ -6,6 +6,8 @@ use super::super::read::{Fields, Reader};
 use super::super::yaml::{Key, Node};
 use super::release::{self, BadPath, Found, ReleaseFiles};
 use super::service::FileSet;
+use super::template::Problem;
+use super::values::Values;
 use crate::diagnostic::{At, Finding};
 use crate::text::Safe;
 
@@ -50,7 +52,7 @@ pub fn refuse(reader: &Reader, fields: &Fields<'_, '_>, key: &'static str, why: 
 }
 
 /// Reads the declarations of a file's interpolated root.
-pub fn read(reader: &Reader, root: &Node, release: &ReleaseFiles) -> Top {
+pub fn read(reader: &Reader, root: &Node, release: &ReleaseFiles, values: &Values<'_>) -> Top {
     let mut top = Top::default();
     each(reader, root, "volumes", |name, at, node| {
         let good = volume(reader, name, at, node);
@@ -61,11 +63,11 @@ pub fn read(reader: &Reader, root: &Node, release: &ReleaseFiles) -> Top {
         top.networks.insert(name.to_owned(), good);
     });
     each(reader, root, "configs", |name, at, node| {
-        let set = content(reader, "config", name, at, node, release);
+        let set = content(reader, "config", name, at, node, (release, values));
         top.configs.insert(name.to_owned(), set);
     });
     each(reader, root, "secrets", |name, at, node| {
-        let set = content(reader, "secret", name, at, node, release);
+        let set = content(reader, "secret", name, at, node, (release, values));
         top.secrets.insert(name.to_owned(), set);
     });
     top
@@ -212,7 +214,7 @@ fn content(
     name: &str,
     at: &At,
     node: Option<&Node>,
-    release: &ReleaseFiles,
+    (release, values): (&ReleaseFiles, &Values<'_>),
 ) -> Option<FileSet> {
     let what = format!("the {kind} `{name}`");
     let before = reader.errors();
@@ -227,16 +229,10 @@ fn content(
     };
     let fields = reader.fields(node, &what)?;
     let secret = kind == "secret";
-    let (external, environment) = if secret {
-        (
-            "is not carried out yet: a tenant's own secrets come later",
-            "is not carried out: a secret never comes from a variable",
-        )
+    let external = if secret {
+        "is not carried out yet: a tenant's own secrets come later"
     } else {
-        (
-            "is not carried out: there is no store of configs",
-            "is not carried out",
-        )
+        "is not carried out: there is no store of configs"
     };
     let mut refused = refuse(
         reader,
@@ -245,13 +241,15 @@ fn content(
         external,
         "name a file of the release with `file`",
     );
-    refused |= refuse(
-        reader,
-        &fields,
-        "environment",
-        environment,
-        "use `content` with a variable in it, or `file`",
-    );
+    if secret {
+        refused |= refuse(
+            reader,
+            &fields,
+            "environment",
+            "is not carried out: a secret never comes from a variable",
+            "name a file of the release with `file`",
+        );
+    }
     for key in ["driver", "template_driver"] {
         refused |= refuse(reader, &fields, key, "is not carried out", "remove it");
     }
@@ -265,6 +263,15 @@ fn content(
         }
     }
     let inline = if secret { None } else { fields.get("content") };
+    let variable = if secret { None } else { fields.get("environment") };
+    if let (Some(variable), true) = (variable, inline.is_some() || fields.get("file").is_some()) {
+        reader.error(
+            "conflict",
+            &variable.at,
+            format!("{what} has `environment` beside `file` or `content`"),
+            "keep one of them",
+        );
+    }
     let file = fields.get("file");
     let set = match (file, inline) {
         (Some(_), Some(inline)) => {
@@ -290,6 +297,9 @@ fn content(
             held_file(reader, file, release)
         }
         (None, Some(inline)) => reader.string(inline).map(|t| release::inline(name, &t.value)),
+        (None, None) if variable.is_some() => {
+            variable.and_then(|node| of_variable(reader, name, node, values))
+        }
         (None, None) => {
             if !refused {
                 let _ = fields.require("file");
@@ -301,9 +311,19 @@ fn content(
     set.filter(|_| reader.errors() == before)
 }
 
+/// A config whose content is a variable's value.
+fn of_variable(reader: &Reader, name: &str, node: &Node, values: &Values<'_>) -> Option<FileSet> {
+    let variable = reader.string(node)?;
+    if let Some(value) = values.get(&variable.value) {
+        return Some(release::inline(name, value));
+    }
+    values.missing(reader, &node.at, &Problem::Missing(variable.value, None));
+    None
+}
+
 /// A file that the release must hold.
 pub fn held_file(reader: &Reader, node: &Node, release: &ReleaseFiles) -> Option<FileSet> {
-    let path = inside(reader, node)?;
+    let path = inside(reader, node, release)?;
     match release.find(&path) {
         Found::File(set) => Some(set),
         Found::Folder(_) => {
@@ -347,7 +367,7 @@ pub fn unusable(reader: &Reader, at: &At, path: &str, why: &str) {
 }
 
 /// A path in a Compose file, relative to its folder.
-pub fn inside(reader: &Reader, node: &Node) -> Option<String> {
+pub fn inside(reader: &Reader, node: &Node, release: &ReleaseFiles) -> Option<String> {
     let text = reader.string(node)?.value;
     if text.starts_with(['/', '~']) || text.contains("://") || text.contains('\\') {
         reader.error(
@@ -358,7 +378,7 @@ pub fn inside(reader: &Reader, node: &Node) -> Option<String> {
         );
         return None;
     }
-    match release::normalise(&text) {
+    match release.locate(&text) {
         Ok(path) if !path.is_empty() => Some(path),
         Ok(_) => {
             reader.error(

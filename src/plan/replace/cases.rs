@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::model::{Mode, SPECS, World};
 use super::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next, part, spelled};
-use crate::fleet::compose::service::Restart;
+use crate::fleet::compose::service::{Limits, Restart};
 
 fn aim(service: &str, base: &str) -> Aim {
     Aim {
@@ -24,6 +24,7 @@ fn seat(name: &str) -> Seat {
         restart: Some(Restart::Always),
         missing: [].into(),
         surplus: [].into(),
+        limits: None,
         gave_up_at: None,
     }
 }
@@ -164,4 +165,100 @@ fn what_was_never_inspected_is_not_called_done() {
         Next::Wait(Wait::Inspection { id: "c0".to_owned() })
     );
     assert_eq!(next(&aim, &[seat("web.acme.aither")], World::now()), Next::Done);
+}
+
+/// Somebody gave it the policy, or we did before a crash: the search has no hand that starts or updates.
+#[test]
+fn with_stop_first_what_waits_for_another_to_end_would_not_be_woken_by_an_engine_restart() {
+    let aim = Aim {
+        stop_first: true,
+        wanted: Some(SPECS[1]),
+        ..aim("web", "web.acme.aither")
+    };
+    let waiting = Seat {
+        id: "c1".to_owned(),
+        spec: Some(SPECS[1]),
+        activity: Activity::Stopped,
+        ..seat(&format!("web.acme.aither.{}", SPECS[1].0.short()))
+    };
+    let serving = seat("web.acme.aither");
+    let silenced = Call::SetRestart {
+        id: "c1".to_owned(),
+        restart: Restart::No,
+    };
+    assert_eq!(
+        next(&aim, &[serving, waiting], World::now()),
+        Next::Call(silenced)
+    );
+}
+
+#[test]
+fn limits_are_set_back_before_anything_else_and_nothing_else_is_touched() {
+    let limits = Limits {
+        pids: Some(9),
+        ..Limits::default()
+    };
+    let squeezed = Seat {
+        limits: Some(limits),
+        missing: ["m".to_owned()].into(),
+        ..seat("web.acme.aither")
+    };
+    let set = Next::Call(Call::SetLimits {
+        id: "c0".to_owned(),
+        limits,
+    });
+    let aim = aim("web", "web.acme.aither");
+    assert_eq!(next(&aim, std::slice::from_ref(&squeezed), World::now()), set);
+    // The one that still serves is kept whole while its successor is on its way.
+    let successor = Seat {
+        id: "c1".to_owned(),
+        name: format!("web.acme.aither.{}", SPECS[1].0.short()),
+        spec: Some(SPECS[1]),
+        health: Health::Starting,
+        ..seat("")
+    };
+    let aim = Aim {
+        wanted: Some(SPECS[1]),
+        ..aim
+    };
+    assert_eq!(next(&aim, &[squeezed, successor], World::now()), set);
+}
+
+#[test]
+fn a_network_that_is_joined_wrongly_is_left_and_joined_again() {
+    let aim = aim("web", "web.acme.aither");
+    let network = "acme.aither".to_owned();
+    let mut wrong = Seat {
+        missing: [network.clone()].into(),
+        surplus: [network.clone(), "other".to_owned()].into(),
+        ..seat("web.acme.aither")
+    };
+    let id = || "c0".to_owned();
+    let network = || network.clone();
+    let calls = std::iter::from_fn(|| match next(&aim, &[wrong.clone()], World::now()) {
+        Next::Call(call) => {
+            match &call {
+                Call::Connect { network, .. } => wrong.missing.remove(network),
+                Call::Disconnect { network, .. } => wrong.surplus.remove(network),
+                other => panic!("{other:?}"),
+            };
+            Some(call)
+        }
+        _ => None,
+    });
+    let expected = [
+        Call::Disconnect {
+            id: id(),
+            network: network(),
+        },
+        Call::Connect {
+            id: id(),
+            network: network(),
+        },
+        Call::Disconnect {
+            id: id(),
+            network: "other".to_owned(),
+        },
+    ];
+    assert_eq!(calls.collect::<Vec<_>>(), expected);
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::compose::service::Restart;
+use crate::fleet::compose::service::{Limits, Restart};
 use crate::fleet::names::SpecHash;
 
 /// Whether a container runs.
@@ -64,10 +64,12 @@ pub struct Seat {
     pub health: Health,
     /// Its restart policy; none: not looked at yet.
     pub restart: Option<Restart>,
-    /// Networks that it should hang on and does not.
+    /// Networks that it should hang on and does not, or not as it should.
     pub missing: BTreeSet<String>,
-    /// Networks of ours that it hangs on and should not.
+    /// Networks that it hangs on and should not, or not as it should: one that is in both is left and joined again.
     pub surplus: BTreeSet<String>,
+    /// The limits of its spec, where it has others.
+    pub limits: Option<Limits>,
     /// When it gave its name up, for the drain; none: not known, so the drain counts from now.
     pub gave_up_at: Option<Timestamp>,
 }
@@ -93,6 +95,8 @@ pub struct Aim {
     pub drain_ms: u64,
     /// Whether what it depends on is ready, so that a new container may start.
     pub may_start: bool,
+    /// Not wanted, but kept for the way back; something else needs what it holds, so that it stops.
+    pub gives_way: bool,
     /// It runs once and ends: stopped and healthy is its goal.
     pub job: bool,
     /// The ledger says that the wanted job has ended with 0 already: nothing need be made.
@@ -100,7 +104,9 @@ pub struct Aim {
 }
 
 /// An engine call. Each is a step of the plan and of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case", tag = "call")]
 pub enum Call {
     /// Make the wanted container under its passing name.
@@ -143,6 +149,13 @@ pub enum Call {
         /// The policy.
         restart: Restart,
     },
+    /// Set its limits.
+    SetLimits {
+        /// Container.
+        id: String,
+        /// The limits.
+        limits: Limits,
+    },
     /// SIGTERM (or its own signal), its grace period, SIGKILL.
     Stop {
         /// Container.
@@ -156,7 +169,7 @@ pub enum Call {
 }
 
 /// Why there is no call now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "wait")]
 pub enum Wait {
     /// For this container's health.

@@ -101,10 +101,8 @@ impl Con {
             self.drained,
         ];
         let bits = bits.iter().fold(0, |all, bit| all << 1 | u16::from(*bit));
-        ((((u16::from(self.name.code()) + 1) << 2 | u16::from(self.spec)) << 2 | self.activity as u16) << 2
-            | self.health as u16)
-            << 5
-            | bits
+        let what = u16::from(self.name.code()) * 3 + u16::from(self.spec) + 1;
+        ((what << 2 | self.activity as u16) << 2 | self.health as u16) << 5 | bits
     }
 
     pub fn runs(&self) -> bool {
@@ -133,8 +131,8 @@ impl Con {
 
 impl Con {
     fn unpack(code: u16) -> Self {
-        let name = (code >> 11) - 1;
-        let name = match u8::try_from(name).unwrap() {
+        let what = u8::try_from((code >> 9) - 1).unwrap();
+        let name = match what / 3 {
             n @ 0..2 => Name::Spelled(n),
             n @ 2..5 => Name::Passing(n - 2),
             n @ 5..8 => Name::Old(n - 5),
@@ -146,7 +144,7 @@ impl Con {
         let two = |n: u16| usize::from(code >> n & 3);
         Self {
             name,
-            spec: (code >> 9 & 3) as u8,
+            spec: what % 3,
             activity: [
                 Activity::Stopped,
                 Activity::Running,
@@ -184,6 +182,8 @@ pub(super) struct World {
 
 /// A state in a number; the order of containers is none.
 pub(super) type Key = u128;
+/// Codes of a container (`Con::pack`): 13 names × 3 specs and none, × 9 bits. Eight of them and 11 bits make a key.
+const CODES: Key = 40 << 9;
 
 impl World {
     pub fn new(mode: Mode) -> Self {
@@ -213,12 +213,12 @@ impl World {
         }
         self.cons.sort_by_cached_key(|con| con.pack());
         assert!(
-            self.cons.len() <= 7,
+            self.cons.len() <= 8,
             "more containers than the model holds: {self:#?}"
         );
         let mut key: Key = 0;
         for con in &self.cons {
-            key = key << 16 | Key::from(con.pack());
+            key = key * CODES + Key::from(con.pack());
         }
         let spec = |spec: Option<u8>| spec.map_or(3, Key::from);
         key = key << 2 | spec(self.wanted);
@@ -236,8 +236,8 @@ impl World {
         let mut cons = vec![];
         let mut rest = key >> 11;
         while rest > 0 {
-            cons.push(Con::unpack(u16::try_from(rest & 0xffff).unwrap()));
-            rest >>= 16;
+            cons.push(Con::unpack(u16::try_from(rest % CODES).unwrap()));
+            rest /= CODES;
         }
         cons.reverse();
         Self {
@@ -267,6 +267,7 @@ impl World {
             restart: self.policy(true),
             drain_ms: 1000,
             may_start: self.may_start,
+            gives_way: false,
             job: self.mode == Mode::Job,
             job_done: self.wanted.is_some_and(|n| self.done[n as usize]),
         }
@@ -287,6 +288,7 @@ impl World {
                 restart: con.known.then_some(self.policy(con.own_policy)),
                 missing: net(con.missing, "m"),
                 surplus: net(con.surplus, "s"),
+                limits: None,
                 gave_up_at: con.drained.then_some(Timestamp::MIN),
             }
         });
@@ -404,6 +406,7 @@ impl World {
                 con.name = to;
                 con.drained = false;
             }
+            Call::SetLimits { .. } => return Err("limits are set that it has".to_owned()),
             Call::SetRestart { restart, .. } => {
                 let own = *restart == Restart::Always;
                 check(

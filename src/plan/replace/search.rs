@@ -1,10 +1,9 @@
 //! The proof of the table: a breadth-first search over every order of a bounded number of disturbances, and from
 //! every state that it meets the way home, left alone in a kind world. Then long random walks.
 //!
-//! The normal run takes four of the likely disturbances and three of all. Deeper (`n` likely ones, `n - 1` of all):
-//! `RINGFENCE_SEARCH_DEPTH=6 cargo test --release --lib plan::replace::search -- --nocapture --test-threads 1`
+//! The normal run takes four of all disturbances; `make test-search` six of the likely ones and five of all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -48,12 +47,24 @@ impl Hasher for Mix {
 
 type Build = BuildHasherDefault<Mix>;
 
+/// A state that was met.
+struct Met {
+    /// The state before it; [`ON_THE_WAY`]: met on a way home only.
+    from: Key,
+    /// Calls until it is home, once they are known.
+    home: Option<u8>,
+}
+
+const ON_THE_WAY: Key = Key::MAX;
+
 struct Search {
     mode: Mode,
     range: Range,
-    seen: HashMap<Key, Key, Build>,
-    home: HashMap<Key, u8, Build>,
+    met: HashMap<Key, Met, Build>,
+    states: usize,
+    /// Calls on the longest way home that was met, and how many there may be.
     longest: u8,
+    bound: u8,
 }
 
 impl Search {
@@ -61,62 +72,78 @@ impl Search {
         Self {
             mode,
             range,
-            seen: HashMap::default(),
-            home: HashMap::default(),
+            met: HashMap::default(),
+            states: 0,
             longest: 0,
+            bound: CALLS_HOME,
         }
     }
 
     /// All states within `depth` disturbances.
-    fn run(&mut self, depth: usize) {
+    fn run(&mut self, depth: u8) {
+        self.bound = CALLS_HOME + CALLS_MORE * depth.saturating_sub(4);
         // Nothing has run yet, or one release has.
-        let mut level = vec![(World::new(self.mode), 0)];
-        level.push((
-            World {
-                good: Some(0),
-                ..World::new(self.mode)
-            },
-            0,
-        ));
-        for left in (0..=depth).rev() {
-            let mut here = vec![];
-            while let Some((mut world, from)) = level.pop() {
-                let key = world.settle();
-                if self.seen.contains_key(&key) {
-                    continue;
-                }
-                self.seen.insert(key, from);
-                here.push(key);
-                if self.mode == Mode::StopFirst && world.running() > 1 {
-                    self.fail(key, "stop-first: two run");
-                }
-                let next = world.next();
-                if let Next::Call(call) = &next {
-                    match world.call(call) {
-                        Ok(after) => level.push((after, key)),
-                        Err(why) => self.fail(key, &why),
-                    }
-                }
-                let mut flow = vec![];
-                world.flow(&next, &mut flow);
-                self.way_home(&world, key, next);
-                level.extend(flow.into_iter().map(|world| (world, key)));
-            }
-            if left == 0 {
-                break;
-            }
-            let mut out = vec![];
-            let mut new: HashSet<Key, Build> = HashSet::default();
-            for key in here {
+        let nothing = World::new(self.mode);
+        let good = Some(0);
+        let mut ahead = vec![
+            (
+                World {
+                    good,
+                    ..nothing.clone()
+                },
+                0,
+            ),
+            (nothing, 0),
+        ];
+        let mut border = vec![];
+        self.explore(&mut ahead, &mut border);
+        let mut out = vec![];
+        for _ in 0..depth {
+            for key in std::mem::take(&mut border) {
                 disturb(&World::of(self.mode, key), self.range, &mut out);
-                for mut world in out.drain(..) {
-                    let to = world.settle();
-                    if !self.seen.contains_key(&to) && new.insert(to) {
-                        level.push((world, key));
-                    }
-                }
+                ahead.extend(out.drain(..).map(|world| (world, key)));
+                self.explore(&mut ahead, &mut border);
             }
         }
+    }
+
+    /// Everything that calls and time make of the worlds `ahead`; what is new is added to `border`.
+    fn explore(&mut self, ahead: &mut Vec<(World, Key)>, border: &mut Vec<Key>) {
+        let mut flow = vec![];
+        while let Some((mut world, from)) = ahead.pop() {
+            let key = world.settle();
+            if !self.note(key, from) {
+                continue;
+            }
+            border.push(key);
+            if self.mode == Mode::StopFirst && world.running() > 1 {
+                self.fail(key, "stop-first: two run");
+            }
+            let next = world.next();
+            if let Next::Call(call) = &next {
+                match world.call(call) {
+                    Ok(after) => ahead.push((after, key)),
+                    Err(why) => self.fail(key, &why),
+                }
+            }
+            world.flow(&next, &mut flow);
+            ahead.extend(flow.drain(..).map(|world| (world, key)));
+            self.way_home(&world, key, next);
+        }
+    }
+
+    /// Whether a state is met for the first time, other than on a way home.
+    fn note(&mut self, key: Key, from: Key) -> bool {
+        let met = self.met.entry(key).or_insert(Met {
+            from: ON_THE_WAY,
+            home: None,
+        });
+        let new = met.from == ON_THE_WAY;
+        if new {
+            met.from = from;
+            self.states += 1;
+        }
+        new
     }
 
     /// Left alone in a kind world: the calls until it is home.
@@ -124,8 +151,8 @@ impl Search {
         let mut path = vec![];
         let (mut world, mut key, mut next) = (world.clone(), key, Some(next));
         let mut calls = loop {
-            if let Some(calls) = self.home.get(&key) {
-                break *calls;
+            if let Some(calls) = self.met.get(&key).and_then(|met| met.home) {
+                break calls;
             }
             if path.len() > 90 {
                 self.fail(key, "it does not come home");
@@ -142,7 +169,7 @@ impl Search {
                 Next::Done => {
                     world.is_home().unwrap_or_else(|why| self.fail(key, &why));
                     if world.wanted.is_none() || world.good == world.wanted {
-                        self.home.insert(key, 0);
+                        self.arrives(key, 0);
                         break 0;
                     }
                     path.push((key, 0));
@@ -153,20 +180,32 @@ impl Search {
         };
         for (key, cost) in path.into_iter().rev() {
             calls += cost;
-            self.home.insert(key, calls);
-            if calls > calls_home() {
+            self.arrives(key, calls);
+            if calls > self.bound {
                 self.fail(key, &format!("{calls} calls until it is home"));
             }
         }
         self.longest = self.longest.max(calls);
     }
 
+    fn arrives(&mut self, key: Key, calls: u8) {
+        let met = self.met.entry(key).or_insert(Met {
+            from: ON_THE_WAY,
+            home: None,
+        });
+        met.home = Some(calls);
+    }
+
     fn fail(&self, key: Key, why: &str) -> ! {
         let mut path = vec![key];
         let mut at = key;
-        while let Some(from) = self.seen.get(&at).filter(|from| **from != 0) {
-            path.push(*from);
-            at = *from;
+        while let Some(met) = self
+            .met
+            .get(&at)
+            .filter(|met| met.from != 0 && met.from != ON_THE_WAY)
+        {
+            at = met.from;
+            path.push(at);
         }
         let mut told = String::new();
         for key in path.iter().rev() {
@@ -266,8 +305,8 @@ fn disturb_one(world: &World, at: usize, range: Range, out: &mut Vec<World>) {
     }
     let free = |name: &Name| !world.cons.iter().any(|con| con.name == *name);
     let spelled = [Name::Spelled(0), Name::Spelled(1)].into_iter().find(free);
-    let ours = [Name::Spelled(1), Name::Passing((con.spec + 1) % 3), Name::Old(1)];
-    let ours = ours.into_iter().filter(|name| all && free(name));
+    let ours = [Name::Spelled(1), Name::Passing((con.spec + 1) % 3), Name::Old(1)].into_iter();
+    let ours = ours.filter(|name| all && free(name));
     for name in ours.chain(spelled.filter(|_| all)).chain([Name::Foreign]) {
         push(&|con| con.name = name);
     }
@@ -293,20 +332,17 @@ fn restart_engine(world: &mut World) {
     }
 }
 
-fn calls_home() -> u8 {
-    CALLS_HOME + CALLS_MORE * u8::try_from(depth().saturating_sub(4)).unwrap_or(u8::MAX / CALLS_MORE)
-}
-
-fn depth() -> usize {
-    // Read when the test is compiled: a pure room's tests do no I/O either.
-    option_env!("RINGFENCE_SEARCH_DEPTH").map_or(4, |text| text.parse().expect("a number of disturbances"))
-}
+/// How many disturbances of which range. Chosen when the test is compiled: a pure room's tests do no I/O either.
+const DEPTHS: &[(Range, u8)] = match option_env!("RINGFENCE_SEARCH") {
+    Some(_) => &[(Range::Likely, 6), (Range::All, 5)],
+    None => &[(Range::All, 4)],
+};
 
 fn search(mode: Mode) {
-    for (range, depth) in [(Range::Likely, depth()), (Range::All, depth().saturating_sub(1))] {
+    for &(range, depth) in DEPTHS {
         let mut search = Search::new(mode, range);
         search.run(depth);
-        let (states, calls) = (search.seen.len(), search.longest);
+        let (states, calls) = (search.states, search.longest);
         println!("{mode:?}, {range:?}: {depth} disturbances, {states} states, at most {calls} calls home");
     }
 }
@@ -350,7 +386,7 @@ fn walk(mode: Mode, seed: u64, steps: usize) -> u8 {
             (world, from) = (World::new(mode), 0);
         }
         let key = world.settle();
-        search.seen.entry(key).or_insert(from);
+        search.note(key, from);
         from = key;
         if mode == Mode::StopFirst && world.running() > 1 {
             search.fail(key, "stop-first: two run");

@@ -16,7 +16,8 @@ use crate::fleet::names::SpecHash;
 
 /// The part that a container plays: what its name says. A name of ours with another one's spec in it is stray.
 pub fn part(aim: &Aim, seat: &Seat) -> Part {
-    if spelled(aim).contains(&seat.name) {
+    // Most names are no spelling at all, and this is asked for each container of each pass.
+    if seat.name.eq_ignore_ascii_case(&aim.base_name) && spelled(aim).contains(&seat.name) {
         return Part::Serving;
     }
     let Some(suffix) = seat
@@ -167,6 +168,10 @@ type Step<T = ()> = ControlFlow<Call, T>;
 impl<'a> Table<'a> {
     fn walk(&self) -> Step<Option<Wait>> {
         self.outgoing()?;
+        if self.aim.gives_way {
+            self.rows.iter().try_for_each(|row| self.silence(row, false))?;
+            return Continue(None);
+        }
         let Some(wanted) = self.aim.wanted else {
             self.rows
                 .iter()
@@ -429,6 +434,17 @@ impl<'a> Table<'a> {
 
     fn attach(row: &Row<'a>) -> Step {
         let id = || row.seat.id.clone();
+        if let Some(limits) = row.seat.limits {
+            return Break(Call::SetLimits { id: id(), limits });
+        }
+        // How it hangs on a network cannot be changed: it leaves it, and joins it again.
+        let mut wrong = row.seat.surplus.intersection(&row.seat.missing);
+        if let Some(network) = wrong.next() {
+            return Break(Call::Disconnect {
+                id: id(),
+                network: network.clone(),
+            });
+        }
         if let Some(network) = row.seat.missing.first() {
             return Break(Call::Connect {
                 id: id(),

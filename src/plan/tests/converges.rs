@@ -101,6 +101,7 @@ fn aim() -> replace::Aim {
         stop_first: false,
         restart: Restart::No,
         drain_ms: 0,
+        gives_way: false,
         may_start: true,
         job: false,
         job_done: false,
@@ -218,6 +219,12 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
             if to.contains(".old-") || to.contains(".gone-") || to.contains(".failed-") {
                 scene.gave_up.insert(id.clone(), now);
             }
+        }
+        Call::SetLimits { id, limits } => {
+            find(scene, id)?
+                .details
+                .get_or_insert(details(Restart::No))
+                .limits = *limits;
         }
         Call::SetRestart { id, restart } => {
             find(scene, id)?.details.get_or_insert(details(*restart)).restart = *restart;

@@ -32,6 +32,7 @@ fn words(calls: &[Call]) -> Vec<String> {
             Call::Disconnect { network, .. } => format!("disconnect {network}"),
             Call::Start { .. } => "start".to_owned(),
             Call::Rename { to, .. } => format!("rename {to}"),
+            Call::SetLimits { .. } => "limits".to_owned(),
             Call::SetRestart { restart, .. } => format!("restart {restart:?}"),
             Call::Stop { .. } => "stop".to_owned(),
             Call::Remove { .. } => "remove".to_owned(),
@@ -274,7 +275,7 @@ fn stop_first_stops_the_old_one_before_the_new_one_starts() {
 #[test]
 fn each_kind_of_drift_has_its_words() {
     type Change = fn(&mut Scene);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 7] = [
         ("it does not run", |s| {
             s.seen.containers[0].state = State::Exited;
             s.seen.containers[0].details.as_mut().unwrap().exit_code = Some(0);
@@ -289,6 +290,10 @@ fn each_kind_of_drift_has_its_words() {
             s.has_network("0.aither", Some(&Owner::Fleet));
             s.holds.insert(Owner::Fleet, Hold::Free);
             s.seen.containers[0].networks.insert("0.aither".to_owned());
+        }),
+        ("it is on network bridge, which it should not be", |s| {
+            s.has_network("bridge", None);
+            s.seen.containers[0].networks.insert("bridge".to_owned());
         }),
         ("its restart policy was changed", |s| {
             s.seen.containers[0].details.as_mut().unwrap().restart = Restart::No;
@@ -311,11 +316,6 @@ fn each_kind_of_drift_has_its_words() {
     scene.seen.containers[0]
         .networks
         .insert("other.aither".to_owned());
-    assert!(scene.plan().is_empty());
-    // A network of others is nobody's business.
-    let mut scene = at_rest();
-    scene.has_network("bridge", None);
-    scene.seen.containers[0].networks.insert("bridge".to_owned());
     assert!(scene.plan().is_empty());
 }
 

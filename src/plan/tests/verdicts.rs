@@ -173,6 +173,9 @@ fn a_failure_is_told_in_words_and_what_says_nothing_is_none() {
             (Some(143), Restart::No)),
         None
     );
+    // What nobody can tell is no failure, however late.
+    assert_eq!(told(State::Running, Health::Unknown, 999, &nothing), None);
+    assert!(told(State::Running, Health::Starting, 999, &nothing).is_some());
     let mut unseen = seen(State::Exited, EngineHealth::None);
     unseen.details = None;
     assert_eq!(

@@ -107,3 +107,70 @@ fn what_init_makes_passes_check_and_runs_at_once() {
         fleet.ringfence(&init).expect(1);
     }
 }
+
+#[test]
+fn what_import_makes_passes_check_and_runs_at_once() {
+    let fleet = TestFleet::new("import");
+    let project = fleet.home().join(&fleet.instance);
+    std::fs::create_dir_all(project.join("conf")).unwrap();
+    std::fs::write(project.join("conf/site.conf"), "greeting = hello\n").unwrap();
+    std::fs::write(project.join(".env"), "GREETING=from .env\n").unwrap();
+    std::fs::write(
+        project.join("docker-compose.yml"),
+        format!(
+            "# our shop\nservices:\n  web:\n    image: {AGENT}\n    privileged: true\n    environment:\n      GREETING: ${{GREETING}}\n      TOKEN: ${{TOKEN}}\n    volumes:\n      - /srv/media:/media\n      - ./conf:/conf:ro\n    cap_drop: [ALL]\n    security_opt: [\"no-new-privileges:true\"]\n    extra_hosts: [\"far:192.0.2.1\"]\n    dns_search: example.org\n  client:\n    image: {AGENT}\n    links: [\"web:shop\"]\n  own:\n    build: .\n"
+        ),
+    )
+    .unwrap();
+    let compose = project.join("docker-compose.yml");
+    let into = fleet.home().join("made");
+    let at = into.to_str().unwrap();
+    let args = ["import", compose.to_str().unwrap(), "--into", at];
+    fleet
+        .ringfence(&args)
+        .expect(0)
+        .says("docker-compose.yml:5:5: `privileged` is left out")
+        .says("docker-compose.yml:10:9: `/srv/media` becomes a volume")
+        .says("docker-compose.yml:8:14: the variable `TOKEN` has no value")
+        .says("docker-compose.yml:20:5: the service `own` is left out")
+        .says("`check` passes");
+    let made = std::fs::read_to_string(into.join("desired/services/docker-compose.yml")).unwrap();
+    assert!(
+        made.starts_with("# our shop\n") && made.contains("    # privileged: true\n"),
+        "{made}"
+    );
+    assert!(
+        std::fs::read_to_string(&compose)
+            .unwrap()
+            .contains("    privileged: true\n"),
+        "the user's own file stays"
+    );
+    let on = |args: &[&str]| fleet.ringfence(&[&["--repo", at], args].concat());
+    fleet.ringfence(&["check", at]).expect(0);
+    on(&["apply"]).expect(0);
+    on(&["plan", "--exit-code"]).expect(0);
+    assert_eq!(fleet.env("lab", "web", "GREETING"), "from .env");
+    let web = fleet.serving("lab", "web");
+    let host = &web["HostConfig"];
+    assert_eq!(host["SecurityOpt"][0], "no-new-privileges");
+    assert_eq!(host["DnsSearch"][1], "example.org");
+    assert!(
+        fleet
+            .get("lab", "client", "http://shop:8080/context")
+            .contains("\"lab\""),
+        "a link is a name"
+    );
+    fleet.ringfence(&args).expect(1).complains("not empty");
+    std::fs::write(&compose, "services: {own: {build: .}}\n").unwrap();
+    let nowhere = fleet.home().join("nowhere");
+    fleet
+        .ringfence(&[
+            "import",
+            compose.to_str().unwrap(),
+            "--into",
+            nowhere.to_str().unwrap(),
+        ])
+        .expect(1)
+        .complains("nothing of the project can be carried out");
+    assert!(!nowhere.exists(), "nothing was written");
+}

@@ -18,6 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct TestEngine {
     /// `unix:///…`
     pub address: String,
+    /// Whether the `docker` command line may be used on it.
+    real: bool,
     /// The instance.
     pub instance: Instance,
     /// The engine, seen by that instance.
@@ -41,8 +43,16 @@ impl TestEngine {
     /// # Panics
     /// When there is no engine: these tests fail, they do not skip.
     pub async fn new(name: &str) -> Self {
+        Self::at(name, &address(), true).await
+    }
+
+    /// The same on a simulated engine.
+    pub async fn simulated(name: &str, address: &str) -> Self {
+        Self::at(name, address, false).await
+    }
+
+    async fn at(name: &str, address: &str, real: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let address = address();
         // The process and a count: parallel tests and parallel runs stay apart. `z` keeps it from being all hex.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance: Instance = format!("t-{name}-z{}-{count}", std::process::id())
@@ -50,7 +60,7 @@ impl TestEngine {
             .expect("the test's name makes a valid instance");
         let state = tempfile::tempdir().expect("a temporary directory");
         let engine = Engine::new(
-            &address,
+            address,
             instance.clone(),
             "test-fleet".to_owned(),
             state.path().join("files"),
@@ -60,7 +70,8 @@ impl TestEngine {
             panic!("these tests need a Docker engine at {address} (set DOCKER_HOST): {error}");
         }
         let test = Self {
-            address,
+            address: address.to_owned(),
+            real,
             instance,
             engine,
             state,
@@ -148,6 +159,9 @@ impl TestEngine {
 
     /// Removes all that carries the instance's label, and the images that this test made.
     pub fn clean(&self) {
+        if !self.real {
+            return;
+        }
         remove_instance(&self.address, self.instance.as_str());
         let images = self.images.lock().map(|mut images| std::mem::take(&mut *images));
         let images = images.unwrap_or_default();

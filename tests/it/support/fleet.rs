@@ -8,13 +8,13 @@
 //! fleet.eventually("agent 2 serves", |f| f.synced("dev") && f.version("acme", "agent") == "2");
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringfence::digest::Digest;
@@ -34,6 +34,8 @@ pub struct TestFleet {
     /// The instance.
     pub instance: String,
     address: String,
+    /// Whether the engine is a real one.
+    real: bool,
     dir: tempfile::TempDir,
     commits: AtomicU64,
     /// Held while the test runs: another run of the same test in this checkout waits.
@@ -145,6 +147,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -198,6 +205,23 @@ impl TestFleet {
     /// An empty repository on `main` with a `ringfence.yaml` (not committed yet) that names the instance. `name` is unique
     /// among the tests, at most 20 of `a-z0-9-`.
     pub fn new(name: &str) -> Self {
+        let address = address();
+        ensure_agent(&address);
+        Self::on_engine(name, &address, true)
+    }
+
+    /// The same on another real engine than everybody's.
+    pub fn new_at(name: &str, address: &str) -> Self {
+        ensure_agent(address);
+        Self::on_engine(name, address, true)
+    }
+
+    /// The same on a simulated engine; nothing of it is ever asked by `docker`.
+    pub fn simulated(name: &str, address: &str) -> Self {
+        Self::on_engine(name, address, false)
+    }
+
+    fn on_engine(name: &str, address: &str, real: bool) -> Self {
         // The same test in another checkout is another instance; in this one it is the same, so that what a killed run has
         // left goes away.
         let checkout = Digest::of_bytes(env!("CARGO_TARGET_TMPDIR").as_bytes()).hex();
@@ -206,10 +230,12 @@ impl TestFleet {
         let alone = File::create(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{instance}.lock")))
             .unwrap();
         alone.lock().unwrap();
-        ensure_agent();
-        remove_instance(&address(), &instance);
+        if real {
+            remove_instance(address, &instance);
+        }
         let fleet = Self {
-            address: address(),
+            address: address.to_owned(),
+            real,
             dir: tempfile::tempdir().unwrap(),
             commits: AtomicU64::new(0),
             _alone: alone,
@@ -225,7 +251,12 @@ impl TestFleet {
 
     /// One ring `dev` that follows `main`, a service `agent` (version 1) and the tenant `acme`: committed.
     pub fn one_ring(name: &str) -> Self {
-        let fleet = Self::new(name);
+        Self::new(name).with_one_ring()
+    }
+
+    /// The fleet of [`TestFleet::one_ring`], committed.
+    pub fn with_one_ring(self) -> Self {
+        let fleet = self;
         fleet
             .on("main")
             .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
@@ -436,17 +467,25 @@ impl TestFleet {
     /// Starts `ringfence run` and waits until its socket answers.
     #[track_caller]
     pub fn daemon(&self) -> Daemon {
+        self.daemon_with(|_| {})
+    }
+
+    /// The same with a command that is changed first: arguments after `run`, variables.
+    #[track_caller]
+    pub fn daemon_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
         let log = self.dir.path().join("run.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let child = self
-            .command(&["run"])
+        let mut command = self.command(&["run"]);
+        change(&mut command);
+        let child = command
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
             .unwrap();
         let mut daemon = Daemon { child, log };
         let end = Instant::now() + DEADLINE;
-        while self.status()["daemon"] != true {
+        // Without an engine only the daemon has an answer.
+        while self.ringfence(&["status", "-o", "json"]).code != 0 || self.status()["daemon"] != true {
             if let Some(status) = daemon.child.try_wait().unwrap() {
                 panic!("`ringfence run` ended with {status}:\n{}", daemon.log());
             }
@@ -454,6 +493,14 @@ impl TestFleet {
             std::thread::sleep(Duration::from_millis(50));
         }
         daemon
+    }
+
+    /// What a person should know about the whole, as the status says it; one text.
+    #[track_caller]
+    pub fn conditions(&self) -> String {
+        let all = self.status()["conditions"].clone();
+        let all = all.as_array().into_iter().flatten();
+        all.map(text).collect::<Vec<_>>().join("\n")
     }
 
     /// `status -o json`.
@@ -639,7 +686,9 @@ impl TestFleet {
 
 impl Drop for TestFleet {
     fn drop(&mut self) {
-        remove_instance(&self.address, &self.instance);
+        if self.real {
+            remove_instance(&self.address, &self.instance);
+        }
     }
 }
 
@@ -700,29 +749,25 @@ fn whole(mut file: File) -> String {
 }
 
 /// Builds the example agent if it is missing, and brings its image to the engine.
-fn ensure_agent() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let agent = target.join("agent/agent");
-        if !agent.exists() {
-            let output = Command::new(root.join("scripts/build-agent")).output().unwrap();
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        let output = Command::new(agent)
-            .args(["load", AGENT])
-            .env("DOCKER_HOST", address())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    });
+fn ensure_agent(address: &str) {
+    static DONE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if done.contains(address) {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let agent = target.join("agent/agent");
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+    };
+    if !agent.exists() {
+        run(&mut Command::new(root.join("scripts/build-agent")));
+    }
+    run(Command::new(agent)
+        .args(["load", AGENT])
+        .env("DOCKER_HOST", address));
+    done.insert(address.to_owned());
 }

@@ -24,6 +24,8 @@ struct Content {
     blobs: BTreeMap<String, Vec<u8>>,
     /// What was asked.
     log: Vec<String>,
+    /// What a client's `Authorization` must be.
+    login: Option<String>,
 }
 
 /// A registry that is gone when dropped. It holds one repository, `tiny`.
@@ -47,7 +49,7 @@ impl Registry {
         let port = listener.local_addr().unwrap().port();
         let content = Arc::<Mutex<Content>>::default();
         let app = axum::Router::new()
-            .route("/v2/", axum::routing::get(|| async { "{}" }))
+            .route("/v2/", axum::routing::get(root))
             .route("/v2/tiny/{kind}/{reference}", axum::routing::any(serve))
             .with_state(Arc::clone(&content));
         runtime.spawn(async move { axum::serve(listener, app).await });
@@ -85,6 +87,16 @@ impl Registry {
         content.manifests.insert(tag.to_owned(), manifest.clone());
         content.manifests.insert(name.clone(), manifest);
         name
+    }
+
+    /// From now on it wants a login: `user:password` in base64.
+    pub fn guard(&self, login: &str) {
+        self.content.lock().unwrap().login = Some(format!("Basic {login}"));
+    }
+
+    /// `host:port`, as `docker login` names it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// How often something that holds this text was asked for.
@@ -129,12 +141,34 @@ impl Drop for Registry {
     }
 }
 
+async fn root(State(content): State<Arc<Mutex<Content>>>, headers: HeaderMap) -> Response {
+    refusal(&content.lock().unwrap(), &headers).unwrap_or_else(|| "{}".into_response())
+}
+
+fn refusal(content: &Content, headers: &HeaderMap) -> Option<Response> {
+    let wanted = content.login.as_deref()?;
+    let given = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
+    (given != Some(wanted)).then(|| {
+        let error = json!({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]});
+        (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Basic realm=\"test\"")],
+            error.to_string(),
+        )
+            .into_response()
+    })
+}
+
 async fn serve(
     State(content): State<Arc<Mutex<Content>>>,
     Path((kind, reference)): Path<(String, String)>,
     method: Method,
+    headers: HeaderMap,
 ) -> Response {
     let mut content = content.lock().unwrap();
+    if let Some(refusal) = refusal(&content, &headers) {
+        return refusal;
+    }
     content.log.push(format!("{method} {kind} {reference}"));
     let (found, media) = match kind.as_str() {
         "manifests" => (content.manifests.get(&reference), MANIFEST),

@@ -170,7 +170,7 @@ fn many_long_values_end_at_a_budget() {
     }
     let (compose, findings) = read(&[("t.yaml", "services: {a: {image: i}}\n"), ("grow.env", &env)]);
     assert!(findings.is_empty());
-    assert!(compose.contents.dotenv.len() == 1);
+    assert!(compose.contents.files[0].origin.dotenv.len() == 1);
     let (_, findings) = read(&[
         ("t.yaml", "services: {a: {image: i, env_file: grow.env}}\n"),
         ("grow.env", &env),

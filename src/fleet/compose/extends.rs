@@ -1,0 +1,371 @@
+//! `extends`: a service that begins as another one, of the same file or of another file of the release.
+
+use super::super::read::Reader;
+use super::super::yaml::{self, Key, Kind, MAX_NODES, Node};
+use super::release::{FOLDER, Found, ReleaseFiles};
+use super::top;
+use crate::diagnostic::{At, did_you_mean};
+use crate::text::Safe;
+
+/// How many services may stand one behind the other.
+const MAX_DEPTH: usize = 16;
+
+/// Where a service stands: the services of its file, and the folder that its paths start from.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// All services of the file.
+    pub services: &'a [(Key, Node)],
+    /// The release, seen from the file.
+    pub release: &'a ReleaseFiles,
+}
+
+/// The service with all that it extends. None: a finding says why not.
+pub fn resolve(reader: &Reader, place: Place<'_>, key: &Key, node: &Node) -> Option<Node> {
+    let mut chain = vec![(key.at.source.path.clone(), key.text.clone())];
+    extended(reader, place, node, &mut chain)
+}
+
+fn extended(
+    reader: &Reader,
+    place: Place<'_>,
+    node: &Node,
+    chain: &mut Vec<(String, String)>,
+) -> Option<Node> {
+    let Some(extends) = node.get("extends").filter(|n| !n.is_null()) else {
+        return Some(node.clone());
+    };
+    let (service, file) = if let Kind::Map(_) = extends.kind {
+        let fields = reader.fields(extends, "`extends`")?;
+        let service = fields.require("service").and_then(|n| reader.string(n));
+        let file = fields.get("file");
+        fields.finish();
+        (service?, file)
+    } else {
+        (reader.string(extends)?, None)
+    };
+    let base = match file {
+        None => named(reader, place, &service.value, &service.at, chain)?,
+        Some(file) => {
+            let path = top::inside(reader, file, place.release)?;
+            let source = read(reader, place.release, &path, &file.at)?;
+            let services = source.get("services").and_then(Node::entries).unwrap_or_default();
+            let release = place.release.seen_from(folder_of(&path));
+            let there = Place {
+                services,
+                release: &release,
+            };
+            let mut base = named(reader, there, &service.value, &service.at, chain)?;
+            if release.start() != place.release.start() {
+                rebase(&mut base, &release, place.release);
+            }
+            base
+        }
+    };
+    let merged = merge_services(base, without_extends(node));
+    if merged.weight() > MAX_NODES {
+        reader.error(
+            "budget",
+            &extends.at,
+            format!("the service has more than {MAX_NODES} nodes with all that it extends"),
+            "extend less",
+        );
+        return None;
+    }
+    Some(merged)
+}
+
+fn named(
+    reader: &Reader,
+    place: Place<'_>,
+    name: &str,
+    at: &At,
+    chain: &mut Vec<(String, String)>,
+) -> Option<Node> {
+    let Some((key, node)) = place.services.iter().find(|(k, _)| k.text == name) else {
+        let near = did_you_mean(name, place.services.iter().map(|(k, _)| k.text.as_str()));
+        reader.error(
+            "unknown-service",
+            at,
+            format!("no service is called `{}` in that file", Safe::new(name)),
+            near.map_or_else(
+                || "name a service of the file that it extends".to_owned(),
+                |n| format!("did you mean `{n}`?"),
+            ),
+        );
+        return None;
+    };
+    let link = (key.at.source.path.clone(), key.text.clone());
+    if chain.contains(&link) || chain.len() >= MAX_DEPTH {
+        let (why, help) = if chain.contains(&link) {
+            ("services extend each other", "remove one `extends`")
+        } else {
+            (
+                "more than 16 services stand one behind the other",
+                "extend fewer of them",
+            )
+        };
+        reader.error("extends-cycle", at, why, help);
+        return None;
+    }
+    chain.push(link);
+    extended(reader, place, node, chain)
+}
+
+/// The folder of a path, with its slash; empty for a path without one.
+pub fn folder_of(path: &str) -> &str {
+    path.rfind('/').and_then(|i| path.get(..=i)).unwrap_or_default()
+}
+
+/// A Compose file of the release, at a path relative to `desired/services/`.
+pub fn read(reader: &Reader, release: &ReleaseFiles, path: &str, at: &At) -> Option<Node> {
+    match release.find(path) {
+        Found::File(_) => {}
+        Found::Nothing => {
+            top::not_held(reader, at, path);
+            return None;
+        }
+        Found::Folder(_) => {
+            reader.error("not-a-file", at, "this is a folder", "name a Compose file in it");
+            return None;
+        }
+        Found::Unusable(path, why) => {
+            top::unusable(reader, at, &path, why);
+            return None;
+        }
+    }
+    let bytes = release.bytes(path).unwrap_or_default();
+    match yaml::text(&format!("{FOLDER}{path}"), &bytes) {
+        Ok(source) => reader.with(|findings| yaml::parse(&source, findings)),
+        Err(finding) => {
+            reader.report(finding);
+            None
+        }
+    }
+}
+
+fn without_extends(node: &Node) -> Node {
+    let mut node = node.clone();
+    if let Kind::Map(entries) = &mut node.kind {
+        entries.retain(|(k, _)| k.text != "extends");
+    }
+    node
+}
+
+/// Paths of the file that is extended start from its own folder: written anew for the one that extends it.
+fn rebase(service: &mut Node, from: &ReleaseFiles, to: &ReleaseFiles) {
+    let up = "../".repeat(to.start().matches('/').count());
+    let moved = |text: &str| {
+        let path = from.locate(text).ok()?;
+        Some(format!("./{up}{path}"))
+    };
+    let change = |node: &mut Node, dotted: bool| {
+        if let Kind::Scalar { text, .. } = &mut node.kind {
+            let (path, rest) = match text.split_once(':') {
+                Some((path, rest)) if dotted => (path.to_owned(), format!(":{rest}")),
+                _ => (text.clone(), String::new()),
+            };
+            if (!dotted || path.starts_with('.'))
+                && !path.starts_with(['/', '~'])
+                && let Some(path) = moved(&path)
+            {
+                *text = format!("{path}{rest}");
+            }
+        }
+    };
+    let Kind::Map(entries) = &mut service.kind else {
+        return;
+    };
+    for (key, value) in entries {
+        let volumes = key.text == "volumes";
+        if !volumes && !matches!(key.text.as_str(), "env_file" | "label_file") {
+            continue;
+        }
+        let own = |node: &mut Node| match &mut node.kind {
+            Kind::Map(long) => {
+                let bind = long
+                    .iter()
+                    .any(|(k, v)| k.text == "type" && v.scalar() == Some("bind"));
+                for (k, v) in long {
+                    match k.text.as_str() {
+                        "source" if bind => change(v, false),
+                        "path" if !volumes => change(v, false),
+                        _ => {}
+                    }
+                }
+            }
+            _ => change(node, volumes),
+        };
+        if let Kind::Seq(items) = &mut value.kind {
+            items.iter_mut().for_each(own);
+        } else {
+            own(value);
+        }
+    }
+}
+
+/// Lists whose items are `NAME=value` or names, where maps say the same.
+const AS_MAPS: &[&str] = &[
+    "environment",
+    "labels",
+    "sysctls",
+    "annotations",
+    "depends_on",
+    "networks",
+];
+/// Keys that are a word or a list of words.
+const AS_LISTS: &[&str] = &["env_file", "label_file", "dns", "dns_search", "tmpfs"];
+/// Keys whose later value takes the place of the earlier one whole.
+const WHOLE: &[&str] = &["command", "entrypoint", "test", "image", "profiles"];
+
+fn merge_services(base: Node, over: Node) -> Node {
+    let (Kind::Map(mut entries), Kind::Map(more)) = (base.kind, over.kind.clone()) else {
+        return over;
+    };
+    for (key, value) in more {
+        match entries.iter_mut().find(|(k, _)| k.text == key.text) {
+            // As in Compose, a key without a value takes nothing back.
+            Some(_) if value.is_null() => {}
+            Some((k, old)) => {
+                let earlier = std::mem::replace(old, value.clone());
+                *old = merge_key(&key.text, earlier, value);
+                *k = key;
+            }
+            None => entries.push((key, value)),
+        }
+    }
+    Node {
+        kind: Kind::Map(entries),
+        at: over.at,
+    }
+}
+
+fn merge_key(key: &str, base: Node, over: Node) -> Node {
+    if WHOLE.contains(&key) || base.is_null() {
+        return over;
+    }
+    if AS_MAPS.contains(&key) {
+        return merge_maps(as_map(base), as_map(over));
+    }
+    if AS_LISTS.contains(&key) {
+        return append(key, as_list(base), as_list(over));
+    }
+    match (&base.kind, &over.kind) {
+        (Kind::Map(_), Kind::Map(_)) => {
+            let driver = |n: &Node| n.get("driver").and_then(Node::scalar).map(str::to_owned);
+            if key == "logging" && driver(&over).is_some_and(|d| driver(&base) != Some(d)) {
+                return over;
+            }
+            merge_maps(base, over)
+        }
+        (Kind::Seq(_), Kind::Seq(_)) => append(key, base, over),
+        _ => over,
+    }
+}
+
+fn merge_maps(base: Node, over: Node) -> Node {
+    let (Kind::Map(mut entries), Kind::Map(more)) = (base.kind, over.kind.clone()) else {
+        return over;
+    };
+    for (key, value) in more {
+        match entries.iter_mut().find(|(k, _)| k.text == key.text) {
+            Some((k, old)) => {
+                let earlier = std::mem::replace(old, value.clone());
+                *old = merge_key(&key.text, earlier, value);
+                *k = key;
+            }
+            None => entries.push((key, value)),
+        }
+    }
+    Node {
+        kind: Kind::Map(entries),
+        at: over.at,
+    }
+}
+
+/// `[A=1, b]` as `{A: 1, b: }`.
+fn as_map(node: Node) -> Node {
+    let Kind::Seq(items) = node.kind else {
+        return node;
+    };
+    let mut entries: Vec<(Key, Node)> = Vec::new();
+    for item in items {
+        let Kind::Scalar { text, .. } = &item.kind else {
+            continue;
+        };
+        let (name, value) = text
+            .split_once('=')
+            .map_or((text.as_str(), None), |(n, v)| (n, Some(v)));
+        let kind = Kind::Scalar {
+            text: value.unwrap_or_default().to_owned(),
+            quoted: value.is_some(),
+        };
+        let key = Key {
+            text: name.to_owned(),
+            at: item.at.clone(),
+        };
+        entries.retain(|(k, _)| k.text != key.text);
+        entries.push((key, Node { kind, at: item.at }));
+    }
+    Node {
+        kind: Kind::Map(entries),
+        at: node.at,
+    }
+}
+
+fn as_list(node: Node) -> Node {
+    match node.kind {
+        Kind::Seq(_) => node,
+        _ => Node {
+            at: node.at.clone(),
+            kind: Kind::Seq(vec![node]),
+        },
+    }
+}
+
+/// Two lists, one after the other; of two items for the same place the later stays.
+fn append(key: &str, base: Node, over: Node) -> Node {
+    let (Kind::Seq(earlier), Kind::Seq(later)) = (base.kind, over.kind) else {
+        return Node {
+            kind: Kind::Seq(Vec::new()),
+            at: over.at,
+        };
+    };
+    let mut items: Vec<Node> = earlier
+        .into_iter()
+        .filter(|item| !later.iter().any(|l| place_of(key, l) == place_of(key, item)))
+        .collect();
+    items.extend(later);
+    Node {
+        kind: Kind::Seq(items),
+        at: over.at,
+    }
+}
+
+/// What two items of a list have in common when they are about the same thing.
+fn place_of(key: &str, item: &Node) -> String {
+    if let Kind::Map(_) = item.kind {
+        let of = |name| item.get(name).and_then(Node::scalar).unwrap_or_default();
+        return match key {
+            "volumes" => of("target").trim_end_matches('/').to_owned(),
+            "secrets" | "configs" => of("source").to_owned(),
+            "ports" => format!(
+                "{}:{}:{}/{}",
+                of("host_ip"),
+                of("published"),
+                of("target"),
+                of("protocol")
+            ),
+            _ => of("path").to_owned(),
+        };
+    }
+    let text = item.scalar().unwrap_or_default();
+    match key {
+        "volumes" => text
+            .split(':')
+            .nth(1)
+            .unwrap_or(text)
+            .trim_end_matches('/')
+            .to_owned(),
+        _ => text.to_owned(),
+    }
+}

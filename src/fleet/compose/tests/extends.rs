@@ -1,0 +1,223 @@
+//! Files that build on others: `extends` and `include`.
+
+use super::super::*;
+use super::{told, tree, vars};
+
+fn resolved(files: &[(&str, &str)]) -> (BTreeMap<String, Service>, Vec<String>) {
+    let reader = Reader::new();
+    let compose = ComposeFiles::read(&tree(files), &reader);
+    let mut all = told(reader);
+    let reader = Reader::new();
+    let services = compose.resolve(&vars(), &reader);
+    all.extend(told(reader));
+    all.tidy();
+    let codes = all
+        .iter()
+        .filter(|f| f.severity != Severity::Note)
+        .map(|f| format!("{} {}", f.code, f.at.as_ref().unwrap()))
+        .collect();
+    (services, codes)
+}
+
+#[test]
+fn a_service_begins_as_the_one_that_it_extends() {
+    let text = "services:
+  base:
+    image: i
+    command: [a]
+    environment: [A=1, B=2]
+    volumes: [\"./one:/x\", \"./two:/y\"]
+    ports: [80]
+    labels: {l: base}
+    deploy: {resources: {limits: {memory: 64m, pids: 9}}}
+    healthcheck: {test: [CMD, a], interval: 5s}
+    depends_on: [db]
+  db: {image: d}
+  web:
+    extends: base
+    command: [b]
+    environment: {B: 3, C: 4}
+    volumes: [\"./three:/y\"]
+    ports: [81]
+    deploy: {resources: {limits: {memory: 65m}}}
+    healthcheck: {test: [CMD, b]}
+";
+    let (services, codes) = resolved(&[("t.yaml", text)]);
+    assert_eq!(codes, Vec::<String>::new());
+    let web = &services["web"];
+    assert_eq!(web.image.value, "i");
+    assert_eq!(web.command.as_deref().unwrap(), ["b"]);
+    let env: Vec<_> = web.environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(env, ["A=1", "B=3", "C=4"]);
+    let mounts: Vec<_> = web
+        .mounts
+        .iter()
+        .map(|m| format!("{:?}{}", m.source, m.target))
+        .collect();
+    assert_eq!(mounts, ["Volume(\"one\")/x", "Volume(\"three\")/y"]);
+    assert_eq!(
+        web.ports.iter().map(|p| p.container).collect::<Vec<_>>(),
+        [80, 81]
+    );
+    assert_eq!((web.limits.memory, web.limits.pids), (Some(65 << 20), Some(9)));
+    assert!(web.depends_on.contains_key("db"));
+    assert!(
+        matches!(&web.healthcheck, Some(service::Healthcheck::Set { test: Some(t), interval_ms: Some(5000), .. }) if t[1] == "b")
+    );
+}
+
+#[test]
+fn a_file_of_a_folder_is_extended_with_its_own_paths() {
+    let (services, codes) = resolved(&[
+        (
+            "t.yaml",
+            "services: {web: {extends: {file: ./base/common.yml, service: app}, environment: {A: own}}}\n",
+        ),
+        (
+            "base/common.yml",
+            "services:\n  app:\n    extends: root\n    env_file: app.env\n    volumes: [\"./conf:/c\", \"./data:/d\", {type: bind, source: ./more, target: /m}]\n  root: {image: i}\n",
+        ),
+        ("base/app.env", "A=file\nB=file\n"),
+        ("base/conf/x", "x"),
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    let web = &services["web"];
+    assert_eq!(services.len(), 1, "what is extended does not run");
+    assert_eq!(
+        (web.environment["A"].as_str(), web.environment["B"].as_str()),
+        ("own", "file")
+    );
+    let sources: Vec<_> = web
+        .mounts
+        .iter()
+        .map(|m| match &m.source {
+            service::MountSource::Volume(name) => name.clone(),
+            service::MountSource::Release(set) => format!("{:?}", set.files.keys().collect::<Vec<_>>()),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sources, ["[\"x\"]", "base-data", "base-more"]);
+}
+
+#[test]
+fn what_cannot_be_extended_has_its_place() {
+    for (text, want) in [
+        (
+            "services: {a: {extends: b}, b: {extends: a, image: i}}",
+            "extends-cycle",
+        ),
+        ("services: {a: {extends: a, image: i}}", "extends-cycle"),
+        ("services: {a: {extends: nobody, image: i}}", "unknown-service"),
+        (
+            "services: {a: {extends: {file: ./none.yml, service: b}}}",
+            "missing-file",
+        ),
+        ("services: {a: {extends: {file: ../x.yml, service: b}}}", "path"),
+        (
+            "services: {a: {extends: {file: /x.yml, service: b}}}",
+            "host-path",
+        ),
+        ("services: {a: {extends: {file: ./x.yml}}}", "missing-key"),
+    ] {
+        let (services, codes) = resolved(&[("t.yaml", text)]);
+        assert!(services.is_empty(), "{text}");
+        assert!(
+            codes[0].starts_with(&format!("{want} desired/services/t.yaml:1:")),
+            "{text}: {codes:?}"
+        );
+    }
+    let many: String = (0..40)
+        .map(|i| format!("  s{i}: {{extends: s{}, image: i}}\n", i + 1))
+        .collect();
+    let (_, codes) = resolved(&[("t.yaml", &format!("services:\n{many}  s40: {{image: i}}\n"))]);
+    assert!(codes[0].starts_with("extends-cycle"), "{codes:?}");
+}
+
+#[test]
+fn an_included_file_has_its_own_folder_and_values() {
+    let (services, codes) = resolved(&[
+        (
+            "t.yaml",
+            "include:\n  - ./sub/compose.yaml\n  - {path: other/compose.yaml, env_file: other/x.env}\nservices: {web: {image: i, depends_on: [db]}}\n",
+        ),
+        (
+            "sub/compose.yaml",
+            "services: {db: {image: \"d:$V\", volumes: [\"./data:/d\", \"v:/v\"], env_file: own.env}}\nvolumes: {v: }\n",
+        ),
+        ("sub/.env", "V=2\nONE_VERSION=never\n"),
+        ("sub/own.env", "X=${ONE_VERSION}\n"),
+        ("other/compose.yaml", "services: {more: {image: \"m:$W\"}}\n"),
+        ("other/x.env", "W=3\n"),
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(services["db"].image.value, "d:2");
+    assert_eq!(
+        services["db"].environment["X"], "1.2",
+        "who includes knows better"
+    );
+    assert_eq!(services["more"].image.value, "m:3");
+    let volumes: Vec<_> = services["db"].mounts.iter().map(|m| m.source.clone()).collect();
+    assert_eq!(
+        volumes,
+        ["sub-data", "v"].map(|v| service::MountSource::Volume(v.to_owned()))
+    );
+}
+
+#[test]
+fn includes_end() {
+    for (files, want) in [
+        (
+            vec![
+                ("t.yaml", "include: [a/b.yml]\n"),
+                ("a/b.yml", "include: [../a/b.yml]\n"),
+            ],
+            "include-cycle desired/services/a/b.yml:1:11",
+        ),
+        (
+            vec![("t.yaml", "include: [a/none.yml]\n")],
+            "missing-file desired/services/t.yaml:1:11",
+        ),
+        (
+            vec![("t.yaml", "include: [\"oci://x/y\"]\n")],
+            "host-path desired/services/t.yaml:1:11",
+        ),
+        (
+            vec![("t.yaml", "include: [../../x.yml]\n")],
+            "path desired/services/t.yaml:1:11",
+        ),
+        (
+            vec![
+                ("t.yaml", "include: [{path: [a/b.yml, a/c.yml]}]\n"),
+                ("a/b.yml", "services: {}\n"),
+            ],
+            "not-carried-out desired/services/t.yaml:1:18",
+        ),
+    ] {
+        assert_eq!(resolved(&files).1, [want], "{files:?}");
+    }
+    let mut files: Vec<(String, String)> = (0..20)
+        .map(|i| (format!("d/{i}.yml"), format!("include: [./{}.yml]\n", i + 1)))
+        .collect();
+    files.push(("t.yaml".to_owned(), "include: [d/0.yml]\n".to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert!(resolved(&files).1[0].starts_with("include-cycle"));
+}
+
+#[test]
+fn a_config_may_come_from_a_variable() {
+    let (services, codes) = resolved(&[(
+        "t.yaml",
+        "services: {s: {image: i, configs: [c]}}\nconfigs: {c: {environment: GIVEN}}\n",
+    )]);
+    assert_eq!(codes, Vec::<String>::new());
+    let service::MountSource::Release(set) = &services["s"].mounts[0].source else {
+        panic!("a file")
+    };
+    assert_eq!(set.files["c"].1.as_ref(), b"given");
+    let (services, codes) = resolved(&[(
+        "t.yaml",
+        "services: {s: {image: i, configs: [c]}}\nconfigs: {c: {environment: NOBODY}}\n",
+    )]);
+    assert!(services.is_empty());
+    assert_eq!(codes, ["missing-variable desired/services/t.yaml:2:28"]);
+}

@@ -1,0 +1,511 @@
+//! Which change answers which error.
+
+use std::collections::BTreeMap;
+
+use super::super::compose::names_in;
+use super::super::yaml::{Kind, Node};
+use super::text::{Part, Text, parts_at};
+use super::{Edit, quoted};
+use crate::diagnostic::{At, Finding};
+use crate::text::Safe;
+
+/// Host folders that are the host's own: their data is no tenant's.
+const SYSTEM: &[&str] = &[
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/etc",
+    "/boot",
+    "/lib",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/tmp",
+    "/var/log",
+    "/var/lib/docker",
+];
+/// How often a part is changed before all that it is in is left out.
+const PATIENCE: usize = 3;
+
+/// One error, and where it stands.
+pub struct Place<'a> {
+    pub finding: &'a Finding,
+    pub text: &'a Text,
+    pub root: &'a Node,
+    pub at: &'a At,
+    /// How often this place had this error, this time included.
+    pub tries: usize,
+}
+
+/// What is done about it.
+pub enum Answer {
+    /// The text is changed.
+    Edit(Edit),
+    /// A variable gets a value.
+    Give(String, String, Finding),
+    /// An empty file is written.
+    Write(String, Finding),
+    /// Nothing that is known here helps.
+    None,
+}
+
+/// Finds the change.
+pub fn answer(
+    place: &Place<'_>,
+    given: &[(String, String)],
+    copies: &BTreeMap<String, (Vec<u8>, bool)>,
+) -> Answer {
+    let parts = parts_at(place.root, place.at.span.start);
+    let special = match place.finding.code {
+        _ if place.tries > PATIENCE => None,
+        "missing-variable" => return place.variable(&parts, given),
+        "compose-version" => Some(place.services_line()),
+        "unknown-key" => place.slip(&parts),
+        "host-path" | "path" => place.host_path(&parts, given),
+        "interpolation" => place.dollar(&parts),
+        "missing-file" => place.missing_file(copies),
+        "not-carried-out" => place.refused(&parts),
+        "image" | "missing-key" if parts.len() <= 3 => place.service(&parts),
+        "port" | "mount" | "image" => match place.again(&parts, given) {
+            Some(answer) => return answer,
+            None => None,
+        },
+        _ => None,
+    };
+    match special {
+        Some(answer) => answer,
+        None => place.leave_out(&parts),
+    }
+}
+
+impl Place<'_> {
+    fn said(&self, code: &'static str, range: &std::ops::Range<usize>, message: String) -> Finding {
+        let finding = Finding::warning(code, self.text.at(range), message);
+        match self.finding.help.as_deref() {
+            // It is done.
+            None | Some("remove it") => finding,
+            Some(help) => finding.help(help),
+        }
+    }
+
+    /// Leaves the innermost part out that can be; after some tries the next larger one, up to the service.
+    fn leave_out(&self, parts: &[Part<'_>]) -> Answer {
+        let keep = if self.tries > PATIENCE { 2 } else { parts.len() };
+        let service = parts.first().and_then(|p| p.key) == Some("services");
+        for depth in (1..=keep.min(parts.len())).rev() {
+            let (Some(part), true) = (parts.get(depth - 1), depth > 1 || !service) else {
+                continue;
+            };
+            // A service without its image is none.
+            if part.key == Some("image") && depth == 3 {
+                continue;
+            }
+            if let Some(edit) = self.without(part) {
+                return edit;
+            }
+        }
+        Answer::None
+    }
+
+    fn without(&self, part: &Part<'_>) -> Option<Answer> {
+        let (range, new) = self.text.without(part)?;
+        let services = self
+            .root
+            .get("services")
+            .is_some_and(|s| s.at == part.parent_at());
+        let what = match part.key {
+            Some(key) if services => format!("the service `{}` is left out", Safe::new(key)),
+            Some(key) => format!("`{}` is left out", Safe::new(key)),
+            None => "left out".to_owned(),
+        };
+        Some(Answer::Edit(Edit {
+            said: self.said(
+                "left-out",
+                &self.at.span,
+                format!("{what}: {}", self.finding.message),
+            ),
+            range,
+            new,
+        }))
+    }
+
+    fn put(&self, range: std::ops::Range<usize>, new: String, message: String) -> Answer {
+        Answer::Edit(Edit {
+            said: self.said("changed", &range, message),
+            range,
+            new,
+        })
+    }
+
+    fn service(&self, parts: &[Part<'_>]) -> Option<Answer> {
+        let of_services = parts.first()?.key == Some("services");
+        of_services.then(|| self.without(parts.get(1)?)).flatten()
+    }
+
+    /// Keys whose refusal leaves more than themselves out.
+    fn refused(&self, parts: &[Part<'_>]) -> Option<Answer> {
+        if parts.first()?.key != Some("services") {
+            return None;
+        }
+        let service = parts.get(1)?.value;
+        let part = parts.get(2)?;
+        match part.key? {
+            "build" if service.get("image").is_none_or(Node::is_null) => self.service(parts),
+            // Without another's network it would talk past it: a client outside its VPN.
+            "network_mode"
+                if part
+                    .value
+                    .scalar()
+                    .is_some_and(|m| m.starts_with("service:") || m.starts_with("container:")) =>
+            {
+                self.service(parts)
+            }
+            // GPUs are asked for in another way.
+            "runtime" if part.value.scalar() == Some("nvidia") && service.get("gpus").is_none() => {
+                let (range, _) = self.text.without(part)?;
+                let start = range.start + self.text.now().get(range.clone())?.find("runtime")?;
+                let end = part.value.at.span.end;
+                let asked = service.get("deploy").is_some_and(|d| {
+                    d.get("resources")
+                        .is_some_and(|r| r.get("reservations").is_some())
+                });
+                (!asked).then(|| {
+                    self.put(
+                        start..end,
+                        "gpus: all".to_owned(),
+                        "`runtime: nvidia` becomes `gpus: all`: another runtime is not carried out"
+                            .to_owned(),
+                    )
+                })
+            }
+            "ports" => {
+                let item = parts.get(3)?;
+                let text = item.value.scalar()?;
+                let bare = text
+                    .strip_prefix('[')
+                    .and_then(|t| t.split_once("]:"))
+                    .or_else(|| text.split_once(':').filter(|(ip, _)| ip.contains('.')))
+                    .map(|(_, rest)| rest)?;
+                Some(self.put(
+                    item.value.at.span.clone(),
+                    quoted(bare),
+                    format!(
+                        "`{}` is published on 127.0.0.1 only: {}",
+                        Safe::new(text),
+                        self.finding.message
+                    ),
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    /// A key that is a slip of the pen is written as it was meant.
+    fn slip(&self, parts: &[Part<'_>]) -> Option<Answer> {
+        let part = parts.last()?;
+        let meant = self
+            .finding
+            .help
+            .as_ref()?
+            .strip_prefix("did you mean `")?
+            .split('`')
+            .next()?;
+        let beside = parts.get(parts.len().checked_sub(2)?)?;
+        if beside.value.get(meant).is_some() || self.text.now().get(self.at.span.clone())? != part.key? {
+            return None;
+        }
+        Some(self.put(
+            self.at.span.clone(),
+            meant.to_owned(),
+            format!(
+                "`{}` is written `{meant}`: {}",
+                Safe::new(part.key?),
+                self.finding.message
+            ),
+        ))
+    }
+
+    /// Data of the host becomes the tenant's own volume; what is the host's own is left out.
+    fn host_path(&self, parts: &[Part<'_>], given: &[(String, String)]) -> Option<Answer> {
+        if parts.first()?.key != Some("services") || parts.get(2)?.key != Some("volumes") {
+            return None;
+        }
+        let item = parts.get(3)?;
+        let node = match &item.value.kind {
+            Kind::Map(_) => item.value.get("source")?,
+            _ => item.value,
+        };
+        let text = node.scalar()?;
+        let (source, rest) = match item.value.kind {
+            Kind::Map(_) => (text, ""),
+            _ => text.split_at(split_source(text)),
+        };
+        if source.starts_with('$') {
+            return self.volume_root(source, given);
+        }
+        if matches!(source, "/etc/localtime" | "/etc/timezone") && !rest.is_empty() {
+            let target = rest.trim_start_matches(':').split(':').next()?;
+            return Some(self.put(
+                node.at.span.clone(),
+                quoted(&format!("{source}:{target}:ro")),
+                format!("`{source}` is mounted read-only"),
+            ));
+        }
+        let system = |path: &str| {
+            SYSTEM
+                .iter()
+                .any(|s| path == *s || path.strip_prefix(s).is_some_and(|r| r.starts_with('/')))
+        };
+        let bare = source.trim_start_matches(['~', '/', '.']).trim_end_matches('/');
+        let file = bare
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.contains('.') && !name.starts_with('.'));
+        let plain = bare
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.'));
+        if bare.is_empty() || system(source) || file || !plain || bare.contains("..") {
+            return None;
+        }
+        let message = format!(
+            "`{}` becomes a volume of the tenant's own, which is empty: its data is not taken along",
+            Safe::new(source)
+        );
+        Some(Answer::Edit(Edit {
+            said: Finding::warning("changed", self.text.at(&node.at.span), message)
+                .help("copy the data into it once it is made, with `docker cp`"),
+            range: node.at.span.clone(),
+            new: quoted(&format!("./{bare}{rest}")),
+        }))
+    }
+
+    /// `${DATA:-/srv/data}/web`: the variable gets a folder of the tenant's own, and the text stays as it is.
+    fn volume_root(&self, source: &str, given: &[(String, String)]) -> Option<Answer> {
+        let name = names_in(source).into_iter().find(|name| {
+            let begins = [format!("${{{name}"), format!("${name}")];
+            begins.iter().any(|b| source.starts_with(b.as_str())) && !given.iter().any(|(g, _)| g == name)
+        })?;
+        let written = source
+            .split_once(":-")
+            .or_else(|| source.split_once('-'))
+            .and_then(|(_, default)| default.split('}').next())
+            .and_then(|default| default.trim_end_matches('/').rsplit('/').next())
+            .filter(|last| last.chars().any(|c| c.is_ascii_alphanumeric()) && !last.contains('$'));
+        let folder = written.map_or_else(|| name.to_lowercase().replace('_', "-"), str::to_owned);
+        let value = format!("./{folder}");
+        let message = format!(
+            "the variable `{}` is `{value}` in `.env`: what lies there becomes volumes of the tenant's own, which are empty",
+            Safe::new(&name)
+        );
+        let said = Finding::warning("given", self.text.at(&self.at.span), message)
+            .help("copy the data into them once they are made, with `docker cp`");
+        Some(Answer::Give(name, value, said))
+    }
+
+    /// A dollar sign that begins no variable is one that was meant.
+    fn dollar(&self, parts: &[Part<'_>]) -> Option<Answer> {
+        let node = parts.last()?.value;
+        let Kind::Scalar { text, quoted } = &node.kind else {
+            return None;
+        };
+        let written = self.text.now().get(node.at.span.clone())?;
+        // Only where the text stands in the file as it is meant.
+        let inner = written
+            .strip_prefix(['"', '\''])
+            .and_then(|t| t.strip_suffix(['"', '\'']))
+            .unwrap_or(written);
+        if inner != text || (*quoted && inner == written) || !names_in(text).is_empty() {
+            return None;
+        }
+        let meant = |c: Option<char>| !c.is_some_and(|c| c == '{' || c == '_' || c.is_ascii_alphabetic());
+        let mut new = String::new();
+        let mut chars = written.chars().peekable();
+        while let Some(c) = chars.next() {
+            new.push(c);
+            if c == '$' {
+                if chars.peek() == Some(&'$') {
+                    new.extend(chars.next());
+                } else if meant(chars.peek().copied()) {
+                    new.push('$');
+                }
+            }
+        }
+        (new != written).then(|| {
+            self.put(
+                node.at.span.clone(),
+                new,
+                format!("`$` is written `$$`: {}", self.finding.message),
+            )
+        })
+    }
+
+    fn missing_file(&self, copies: &BTreeMap<String, (Vec<u8>, bool)>) -> Option<Answer> {
+        let path = self
+            .finding
+            .message
+            .split('`')
+            .nth(1)?
+            .strip_prefix(super::FOLDER)?
+            .to_owned();
+        // An empty Compose file helps nobody.
+        if super::is_compose(&path) || copies.contains_key(&path) {
+            return None;
+        }
+        Some(Answer::Write(
+            path.clone(),
+            self.said(
+                "given",
+                &self.at.span,
+                format!(
+                    "`{}` is not there: an empty one is written, to be filled",
+                    Safe::new(&path)
+                ),
+            ),
+        ))
+    }
+
+    /// The first version of the format knew only services.
+    fn services_line(&self) -> Answer {
+        let indented: String = self
+            .text
+            .now()
+            .split_inclusive('\n')
+            .map(|line| {
+                if line.trim().is_empty() || line.starts_with("---") {
+                    line.to_owned()
+                } else {
+                    format!("  {line}")
+                }
+            })
+            .collect();
+        let all = 0..self.text.now().len();
+        Answer::Edit(Edit {
+            said: self.said(
+                "changed",
+                &self.at.span,
+                "the file is written in the first version of Compose's format: all of it goes below `services:`"
+                    .to_owned(),
+            ),
+            range: all,
+            new: format!("services:\n{indented}"),
+        })
+    }
+
+    /// A variable without a value gets the empty one, as Compose has it, or what its place needs.
+    fn variable(&self, parts: &[Part<'_>], given: &[(String, String)]) -> Answer {
+        let Some((name, required)) = names(parts).into_iter().find(|(name, _)| {
+            !given.iter().any(|(g, _)| g == name) && self.finding.message.contains(&format!("`{name}`"))
+        }) else {
+            return self.leave_out(parts);
+        };
+        let value = value_for(&name, parts, required);
+        let shown = if value.is_empty() {
+            "empty, as Compose has it".to_owned()
+        } else {
+            format!("`{value}`")
+        };
+        Answer::Give(
+            name.clone(),
+            value,
+            self.said(
+                "given",
+                &self.at.span,
+                format!(
+                    "the variable `{}` has no value: in `.env` it is {shown}",
+                    Safe::new(&name)
+                ),
+            ),
+        )
+    }
+
+    /// A value that was given before does not fit: it is given anew.
+    fn again(&self, parts: &[Part<'_>], given: &[(String, String)]) -> Option<Answer> {
+        let (name, required) = names(parts)
+            .into_iter()
+            .find(|(name, _)| given.iter().any(|(g, v)| g == name && v.is_empty()))?;
+        let value = value_for(&name, parts, required);
+        (!value.is_empty()).then(|| {
+            let said = self.said(
+                "given",
+                &self.at.span,
+                format!("the variable `{}` is `{value}` in `.env`", Safe::new(&name)),
+            );
+            Answer::Give(name, value, said)
+        })
+    }
+}
+
+/// Variables of the text at the place, and whether the file insists on a value.
+fn names(parts: &[Part<'_>]) -> Vec<(String, bool)> {
+    let mut out = Vec::new();
+    let mut take = |text: &str| {
+        for name in names_in(text) {
+            let required = text.contains(&format!("${{{name}?")) || text.contains(&format!("${{{name}:?"));
+            out.push((name, required));
+        }
+    };
+    if let Some(part) = parts.last() {
+        match &part.value.kind {
+            Kind::Scalar { text, .. } if text.contains('$') => take(text),
+            Kind::Scalar { text, .. } => {
+                let name = part.key.unwrap_or(text);
+                out.push((name.to_owned(), false));
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// A value that fits the place of a variable; empty, as Compose has it, where nothing else is needed.
+fn value_for(name: &str, parts: &[Part<'_>], required: bool) -> String {
+    let key = parts.get(2).and_then(|p| p.key).unwrap_or_default();
+    let of_services = parts.first().is_some_and(|p| p.key == Some("services"));
+    let text = parts.last().and_then(|p| p.value.scalar()).unwrap_or_default();
+    let begins = [format!("${{{name}"), format!("${name}")]
+        .iter()
+        .any(|n| text.starts_with(n.as_str()));
+    match key {
+        "volumes" if of_services && begins => format!("./{}", name.to_lowercase().replace('_', "-")),
+        "ports" if of_services => container_port(text).unwrap_or("8080").to_owned(),
+        "image" if of_services => "latest".to_owned(),
+        _ if required => "change-me".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A line of a file of values that is no assignment becomes a comment.
+pub fn without_line(text: &Text, finding: &Finding, at: &At) -> Edit {
+    let now = text.now();
+    let start = at.span.start.min(now.len());
+    let line = now.get(..start).and_then(|t| t.rfind('\n')).map_or(0, |i| i + 1);
+    let message = format!("the line is left out: {}", finding.message);
+    Edit {
+        range: line..line,
+        new: "# ".to_owned(),
+        said: Finding::warning("left-out", text.at(&at.span), message)
+            .help(finding.help.clone().unwrap_or_default()),
+    }
+}
+
+/// Where the source of a short mount ends: at the first colon that is not within `${…}`.
+fn split_source(text: &str) -> usize {
+    let mut depth = 0usize;
+    for (i, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 => return i,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The container's side of a short port, where it is a number.
+fn container_port(text: &str) -> Option<&str> {
+    let last = text.rsplit(':').next()?.split('/').next()?;
+    (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())).then_some(last)
+}

@@ -1,0 +1,245 @@
+//! Whole projects, as people have them.
+
+use super::*;
+
+const SCAFFOLD: &[(&str, &str)] = &[
+    (
+        "ringfence.yaml",
+        "fleet: demo\ninstance: demo\ncontrol_branch: main\n",
+    ),
+    ("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n"),
+    (
+        "desired/tenants/lab.yaml",
+        "slug: lab\nplan_tier: starter\nring: dev\nspirit: default\n",
+    ),
+    ("desired/spirits/default.md", "Plain.\n"),
+];
+
+fn run(files: &[(&str, &str)], beside: &[(&str, &[u8])]) -> Result<(Imported, Vec<String>), Findings> {
+    let scaffold: Vec<(String, Vec<u8>)> = SCAFFOLD
+        .iter()
+        .map(|(p, t)| ((*p).to_owned(), t.as_bytes().to_vec()))
+        .collect();
+    let files: Vec<ComposeFile> = files
+        .iter()
+        .map(|(path, text)| ComposeFile {
+            name: (*path).to_owned(),
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        })
+        .collect();
+    let lookup = |path: &str| {
+        if let Some((_, bytes)) = beside.iter().find(|(p, _)| *p == path) {
+            return Found::File(bytes.to_vec(), false);
+        }
+        let inside: Vec<_> = beside
+            .iter()
+            .filter_map(|(p, b)| {
+                let name = p.strip_prefix(path)?.strip_prefix('/')?;
+                Some((name.to_owned(), b.to_vec(), false))
+            })
+            .collect();
+        if inside.is_empty() {
+            Found::Nothing
+        } else {
+            Found::Folder(inside)
+        }
+    };
+    let imported = import(&scaffold, "demo", &files, &lookup)?;
+    let said = imported
+        .changes
+        .iter()
+        .map(|f| format!("{} {} {}", f.code, f.at.as_ref().unwrap(), f.message))
+        .collect();
+    Ok((imported, said))
+}
+
+fn text(imported: &Imported, path: &str) -> String {
+    let (bytes, _) = imported
+        .files
+        .get(&format!("desired/services/{path}"))
+        .unwrap_or_else(|| panic!("no {path}: {:?}", imported.files.keys()));
+    String::from_utf8(bytes.clone()).unwrap()
+}
+
+#[test]
+fn a_project_that_needs_nothing_stays_as_it_is() {
+    let compose = "# mine\nservices:\n  web:   # said\n    image: nginx\n";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(said, Vec::<String>::new());
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert_eq!(imported.services, 1);
+}
+
+#[test]
+fn what_a_tenant_cannot_have_is_commented_out_with_its_place() {
+    let compose = "# mine
+version: '3'
+services:
+  # the proxy
+  proxy:
+    image: proxy
+    container_name: proxy # its name
+    privileged: true
+    cap_add:
+      - NET_ADMIN
+      - CHOWN
+    volumes:
+      - /var/run/docker.sock:/var/run/docker.sock:ro
+      - /srv/media:/media
+      - /etc/localtime:/etc/localtime
+      - ${DATA:-/mnt/pool}/x:/x
+      - /lib/modules:/lib/modules
+    ports: [\"0.0.0.0:80:80\", 443:443]
+    restart: always
+    networks: [web, inner]
+  app:
+    build: .
+    depends_on: [proxy]
+  client:
+    image: client
+    network_mode: service:proxy
+  more:
+    image: more:${TAG}
+    environment:
+      PASSWORD: ${PASSWORD}
+      NEEDED: ${NEEDED:?say it}
+      DOLLAR: a$
+    enviroment: {A: b}
+    ports: [\"${PORT}:81\"]
+    depends_on: [app, proxy]
+networks:
+  web:
+    external: true
+  inner:
+";
+    let (imported, said) = run(&[("docker-compose.yml", compose)], &[]).unwrap();
+    insta::assert_snapshot!(format!(
+        "{}\n----- .env\n{}\n----- said\n{}",
+        text(&imported, "docker-compose.yml"),
+        text(&imported, ".env"),
+        said.join("\n")
+    ));
+}
+
+#[test]
+fn configuration_is_copied_and_data_is_not() {
+    let compose = "services:
+  web:
+    image: nginx
+    env_file: [web.env, none.env]
+    volumes:
+      - ./nginx.conf:/etc/nginx/nginx.conf
+      - ./conf.d:/etc/nginx/conf.d
+      - ./data:/data
+      - ./empty:/empty
+    secrets: [key]
+secrets: {key: {file: ./key.txt}}
+";
+    let beside: &[(&str, &[u8])] = &[
+        (".env", b"A=1\nnot a line\n"),
+        ("web.env", b"B=$A\n"),
+        ("nginx.conf", b"events {}\n"),
+        ("conf.d/site.conf", b"server {}\n"),
+        ("data/db", b"\xff\x00data"),
+        ("key.txt", b"k"),
+    ];
+    let (imported, said) = run(&[("compose.yaml", compose)], beside).unwrap();
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert_eq!(text(&imported, ".env"), "A=1\n# not a line\n");
+    let has = |path: &str| imported.files.contains_key(&format!("desired/services/{path}"));
+    assert!(has("nginx.conf") && has("conf.d/site.conf") && has("key.txt") && has("none.env"));
+    assert!(!has("data/db"));
+    let codes: Vec<&str> = said.iter().map(|s| s.split(' ').next().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|c| **c == "copied").count(), 5, "{said:#?}");
+    assert_eq!(codes.iter().filter(|c| **c == "given").count(), 1, "{said:#?}");
+    assert_eq!(codes.iter().filter(|c| **c == "left-out").count(), 2, "{said:#?}");
+}
+
+#[test]
+fn a_file_that_another_extends_is_taken_along_and_does_not_run() {
+    let compose = "services: {web: {extends: {file: common.yml, service: base}}}\n";
+    assert!(names_a_sibling(compose));
+    let common = b"services:\n  base:\n    image: nginx\n    privileged: true\n  other: {image: other}\n";
+    let (imported, said) = run(&[("shop/compose.yaml", compose)], &[("shop/common.yml", common)]).unwrap();
+    assert_eq!(imported.services, 1);
+    assert!(text(&imported, "shop/common.yml").contains("# privileged: true"));
+    assert!(text(&imported, "imported.yaml").contains("\"shop/compose.yaml\""));
+    assert!(said[0].starts_with("left-out shop/common.yml:4:5"), "{said:?}");
+}
+
+#[test]
+fn a_project_of_the_first_format_gets_its_services_line() {
+    let (imported, _) = run(
+        &[(
+            "docker-compose.yml",
+            "web:\n  image: nginx\n  links: [db]\ndb:\n  image: db\n",
+        )],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(
+        text(&imported, "docker-compose.yml"),
+        "services:\n  web:\n    image: nginx\n    links: [db]\n  db:\n    image: db\n"
+    );
+}
+
+#[test]
+fn many_services_get_a_larger_subnet() {
+    let compose: String = (0..20).map(|i| format!("  s{i}: {{image: i}}\n")).collect();
+    let (imported, _) = run(&[("compose.yaml", &format!("services:\n{compose}"))], &[]).unwrap();
+    let (settings, _) = &imported.files["ringfence.yaml"];
+    assert!(String::from_utf8_lossy(settings).contains("prefix: 24"));
+}
+
+#[test]
+fn what_cannot_be_imported_says_why() {
+    for (compose, want) in [
+        ("services: {a: [\n", "syntax"),
+        ("services: {a: {build: .}}\n", "nothing-left"),
+        (
+            "services:\n  a:\n    build: .\n  b:\n    network_mode: service:a\n    image: b\n",
+            "nothing-left",
+        ),
+        ("", "empty-file"),
+        (
+            "services: {a: {image: a}}\n---\nservices: {}\n",
+            "several-documents",
+        ),
+    ] {
+        let findings = run(&[("compose.yaml", compose)], &[]).map(|_| ()).unwrap_err();
+        let codes: Vec<_> = findings.iter().map(|f| f.code).collect();
+        assert!(codes.contains(&want), "{compose}: {codes:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_imported_or_refused_and_what_is_imported_passes(
+        lines in proptest::collection::vec(proptest::sample::select(LINES), 0..14),
+        noise in "\\PC{0,20}",
+    ) {
+        let text = format!("services:\n  a:\n    image: i\n{}{noise}\n", lines.concat());
+        if let Ok((imported, _)) = run(&[("compose.yaml", &text)], &[]) {
+            proptest::prop_assert!(!imported.remaining.has_errors());
+        }
+    }
+}
+
+const LINES: &[&str] = &[
+    "    privileged: true\n",
+    "    volumes:\n",
+    "      - /srv:/srv\n",
+    "      - type: bind\n        source: /x\n        target: /y\n",
+    "      - ${A}/b:/c\n",
+    "    environment: {A: $B, C: \"$\"}\n",
+    "    ports: [\"0.0.0.0:80:80\", 1:2]\n",
+    "    deploy:\n      replicas: 2\n",
+    "  b:\n    build: .\n",
+    "  c: {image: c, network_mode: host, depends_on: [a, b]}\n",
+    "    <<: *x\n",
+    "    restart: &x always\n",
+    "    wibble:\n      - a\n",
+    "# comment\n",
+    "networks: {n: {external: true}}\n",
+];

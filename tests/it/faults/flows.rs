@@ -1,0 +1,347 @@
+//! Changes of a fleet that are run again and again, each time with another disturbance, and what must come of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use simulated_engine::World;
+
+use crate::support::fleet::{AGENT, agent_service, tenant};
+use crate::support::simulated::SimulatedFleet;
+
+const ALL: &str = "desired/services/all.yaml";
+
+/// A change of the fleet, and what `apply` says when it is done.
+pub struct Flow {
+    /// In a word.
+    pub name: &'static str,
+    /// What is there before, applied.
+    before: fn(&SimulatedFleet),
+    /// What is asked for.
+    change: fn(&SimulatedFleet),
+    /// The exit code of an undisturbed run.
+    pub code: i32,
+    /// What a run may say that begins after the work was done.
+    pub after: i32,
+}
+
+pub const FLOWS: [Flow; 6] = [
+    Flow {
+        name: "create",
+        before: |_| {},
+        change: |fleet| write(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]),
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "replace",
+        before: |fleet| applied(fleet, &[("agent", "1", ""), ("bus", "1", "")]),
+        change: |fleet| write(fleet, &[("agent", "2", ""), ("bus", "1", "")]),
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "stop-first",
+        before: |fleet| applied(fleet, &[("db", "1", "")]),
+        change: |fleet| write(fleet, &[("db", "2", "")]),
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "take back",
+        before: |fleet| applied(fleet, &[("agent", "1", "")]),
+        change: |fleet| write(fleet, &[("agent", "2", "unhealthy")]),
+        code: 3,
+        after: 4,
+    },
+    Flow {
+        name: "take back, stop-first",
+        before: |fleet| applied(fleet, &[("db", "1", "")]),
+        change: |fleet| write(fleet, &[("db", "2", "unhealthy")]),
+        code: 3,
+        after: 4,
+    },
+    Flow {
+        name: "remove",
+        before: |fleet| {
+            fleet.write("desired/tenants/beta.yaml", &tenant("beta", "dev"));
+            applied(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]);
+        },
+        change: |fleet| {
+            fleet
+                .on("main")
+                .remove("desired/tenants/beta.yaml")
+                .commit("beta goes");
+        },
+        code: 0,
+        after: 0,
+    },
+];
+
+/// The services of the fleet: name, version and `AGENT_FAIL`. `db` has data and is replaced stop-first, `bus` is the ring's.
+fn write(fleet: &SimulatedFleet, services: &[(&str, &str, &str)]) {
+    let of = |(name, version, fail): &(&str, &str, &str)| {
+        let more = match *name {
+            "db" => "volumes: [\"data:/data\"]\nx-ringfence: {rollout: {drain: 5ms}}",
+            "bus" => "x-ringfence: {scope: ring, rollout: {drain: 5ms}}",
+            _ => "x-ringfence: {rollout: {drain: 5ms}}",
+        };
+        let env = format!("environment: {{AGENT_VERSION: \"{version}\", AGENT_FAIL: \"{fail}\"}}");
+        agent_service(name, &format!("restart: unless-stopped\n{env}\n{more}"))
+    };
+    let volumes = if services.iter().any(|(name, ..)| *name == "db") {
+        "volumes: {data: {}}\n"
+    } else {
+        ""
+    };
+    let services: String = services.iter().map(of).collect();
+    fleet
+        .on("main")
+        .write(
+            "rings/rings.yaml",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 0s}}\n",
+        )
+        .write(ALL, &format!("services:\n{services}{volumes}"))
+        .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
+        .commit("a change");
+}
+
+fn applied(fleet: &SimulatedFleet, services: &[(&str, &str, &str)]) {
+    write(fleet, services);
+    fleet.ringfence(&["apply"]).expect(0);
+}
+
+/// Objects that are not ours, though their names look like it.
+fn strangers(fleet: &SimulatedFleet) {
+    let instance = &fleet.instance;
+    let names = [
+        format!("agent.acme.{instance}.old-00000000"),
+        format!("dbx.acme.{instance}"),
+    ];
+    fleet.engine.with(|world| {
+        for name in &names {
+            let id = world.create(name, &json!({"Image": AGENT})).unwrap();
+            world.run(&id);
+        }
+        world.add_network(
+            &format!("other.{instance}"),
+            Some("10.201.0.0/27"),
+            BTreeMap::new(),
+        );
+        world.create_volume(&format!("other.{instance}"), BTreeMap::new());
+    });
+}
+
+/// What can be seen of a world, without what differs from run to run: ids, times, spellings.
+#[derive(Debug, PartialEq)]
+pub struct End {
+    ours: Vec<String>,
+    strangers: Vec<String>,
+    rest: Vec<String>,
+    ring: Value,
+}
+
+impl End {
+    /// What another end has less, and more.
+    fn against(&self, other: &Self) -> String {
+        let lines = |end: &Self| -> Vec<String> {
+            let all = [&end.ours, &end.strangers, &end.rest]
+                .into_iter()
+                .flatten()
+                .cloned();
+            all.chain([end.ring.to_string()]).collect()
+        };
+        let (mine, theirs) = (lines(self), lines(other));
+        let less = mine
+            .iter()
+            .filter(|line| !theirs.contains(line))
+            .map(|line| format!("- {line}"));
+        let more = theirs
+            .iter()
+            .filter(|line| !mine.contains(line))
+            .map(|line| format!("+ {line}"));
+        less.chain(more).collect::<Vec<_>>().join("\n")
+    }
+
+    fn of(fleet: &SimulatedFleet) -> Self {
+        let instance = fleet.instance.clone();
+        let label = |labels: &BTreeMap<String, String>, key: &str| {
+            labels
+                .get(&format!("dev.ringfence.{key}"))
+                .cloned()
+                .unwrap_or_default()
+        };
+        let ours = |labels: &BTreeMap<String, String>| label(labels, "instance") == instance;
+        let world = fleet.engine.snapshot();
+        let mut end = Self {
+            ours: Vec::new(),
+            strangers: Vec::new(),
+            rest: Vec::new(),
+            ring: Value::Null,
+        };
+        for c in world.containers.values() {
+            if !ours(&c.labels) {
+                end.strangers.push(format!("{c:?}"));
+                continue;
+            }
+            let networks = c.networks.iter().map(|(name, at)| {
+                let aliases: Vec<_> = at
+                    .aliases
+                    .iter()
+                    .filter(|alias| !c.id.starts_with(*alias))
+                    .collect();
+                format!("{name} {aliases:?} {:?}", at.links)
+            });
+            end.ours.push(format!(
+                "{} {:?} {:?} {} version {:?} spec {} policy {} on {:?} with {:?}",
+                c.name.to_lowercase().replace(&c.id, "ID"),
+                c.state,
+                c.health,
+                c.image,
+                c.env("AGENT_VERSION"),
+                label(&c.labels, "spec"),
+                c.policy(),
+                networks.collect::<Vec<_>>(),
+                c.mounts,
+            ));
+        }
+        for n in world.networks.values() {
+            let list = if ours(&n.labels) {
+                &mut end.rest
+            } else {
+                &mut end.strangers
+            };
+            // Which subnet it got depends on the host's own routes.
+            list.push(format!("network {} {:?}", n.name, n.labels));
+        }
+        for v in world.volumes.values() {
+            let list = if ours(&v.labels) {
+                &mut end.rest
+            } else {
+                &mut end.strangers
+            };
+            let labels = v.labels.iter().filter(|(key, _)| !key.ends_with(".holder"));
+            list.push(format!("volume {} {:?}", v.name, labels.collect::<Vec<_>>()));
+        }
+        for image in world.images.values() {
+            end.rest.push(format!("image {:?}", image.tags));
+        }
+        end.ours.sort();
+        end.rest.sort();
+        end
+    }
+}
+
+/// A flow that stands before its change, to be run again and again.
+pub struct Stage {
+    pub flow: &'static Flow,
+    pub fleet: SimulatedFleet,
+    before: World,
+    end: End,
+    pub failures: Vec<String>,
+}
+
+impl Stage {
+    /// Sets a flow up and runs it once undisturbed.
+    pub fn new(flow: &'static Flow, tag: &str) -> Self {
+        let short: String = flow.name.chars().filter(char::is_ascii_alphabetic).collect();
+        let fleet = SimulatedFleet::new(&format!("{tag}-{}", &short[..short.len().min(14)]));
+        strangers(&fleet);
+        (flow.before)(&fleet);
+        (flow.change)(&fleet);
+        let before = fleet.engine.snapshot();
+        if fleet.state().exists() {
+            copy(&fleet.state(), &fleet.home().join("state"));
+        }
+        fleet.ringfence(&["apply"]).expect(flow.code);
+        let end = End::of(&fleet);
+        let mut stage = Self {
+            flow,
+            fleet,
+            before,
+            end,
+            failures: Vec::new(),
+        };
+        let (more, ring) = stage.second_pass();
+        assert_eq!(more, Vec::<String>::new(), "{}", flow.name);
+        stage.end.ring = ring;
+        stage
+    }
+
+    /// All is as before the change, on the engine and in the state directory.
+    pub fn reset(&self) {
+        self.fleet.engine.no_faults();
+        self.fleet.engine.cut();
+        let state = self.fleet.state();
+        if state.exists() {
+            std::fs::remove_dir_all(&state).unwrap();
+        }
+        let kept = self.fleet.home().join("state");
+        if kept.exists() {
+            copy(&kept, &state);
+        }
+        self.fleet.engine.restore(&self.before);
+        self.fleet.engine.forget_calls();
+    }
+
+    /// What another `apply` still changes, and what it says of the ring.
+    pub fn second_pass(&self) -> (Vec<String>, Value) {
+        self.fleet.engine.forget_calls();
+        let status = self
+            .fleet
+            .ringfence(&["apply", "-o", "json"])
+            .expect(self.flow.after)
+            .json();
+        let ring = &status["rings"][0];
+        let ring = json!([ring["phase"], ring["declared"], ring["running"], ring["previous"]]);
+        (self.fleet.changed(), ring)
+    }
+
+    /// Runs the binary once more, after or under a disturbance, and compares. `codes` is what it may end with: after one
+    /// that says that it is not at its end (1, or 4 where that is not the flow's own end) it is run again.
+    pub fn check(&mut self, what: &str, codes: &[i32]) {
+        let mut answer = self.fleet.ringfence(&["apply"]);
+        let name = self.flow.name;
+        let good = codes.contains(&answer.code);
+        self.fleet.engine.no_faults();
+        self.fleet.engine.with(|world| world.drop_events(|_| false));
+        let says_so = answer.stdout.contains("cannot be removed");
+        if says_so || answer.code == 1 || answer.code == 4 && self.flow.after != 4 {
+            answer = self.fleet.ringfence(&["apply"]);
+        }
+        let mut end = End::of(&self.fleet);
+        let more;
+        (more, end.ring) = self.second_pass();
+        let mut tell = |why: String| self.failures.push(format!("{name}, {what}: {why}"));
+        if !good {
+            tell(format!("an unexpected end: {answer}"));
+        }
+        if end != self.end {
+            tell(format!(
+                "another end:\n{}\nafter {answer}",
+                self.end.against(&end)
+            ));
+        }
+        if !more.is_empty() {
+            tell(format!("a second pass makes changes: {more:#?}"));
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let output = Command::new("cp").arg("-R").arg(from).arg(to).output().unwrap();
+    assert!(output.status.success(), "cp: {output:?}");
+}
+
+/// Goes through 0, 1, 2 … until `one` says that there is no such; how many there were.
+pub fn each(mut one: impl FnMut(usize) -> bool) -> usize {
+    (0..500).find(|n| !one(*n)).unwrap()
+}
+
+/// Tells counts even of a test that passes.
+pub fn tell(text: &str) {
+    use std::io::Write as _;
+    // Not `print`, which the test runner keeps to itself.
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}

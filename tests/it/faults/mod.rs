@@ -1,0 +1,7 @@
+//! Faults, on the simulated engine.
+
+mod calls;
+mod crashes;
+mod flows;
+mod scale;
+mod world;
