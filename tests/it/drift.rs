@@ -62,6 +62,13 @@ fn networks_of(one: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// The daemon hears of what is done here when all of it is done: it would repair the first half before the second.
+fn unseen(daemon: &Daemon, by_hand: impl FnOnce()) {
+    daemon.signal(rustix::process::Signal::STOP);
+    by_hand();
+    daemon.signal(rustix::process::Signal::CONT);
+}
+
 /// Does something by hand to acme's web while the daemon runs, and waits until the effect is gone. Nothing else may be
 /// touched by the repair.
 fn repaired(name: &str, by_hand: impl Fn(&TestFleet, &str), well: impl Fn(&TestFleet, &Value) -> bool) {
@@ -70,7 +77,7 @@ fn repaired(name: &str, by_hand: impl Fn(&TestFleet, &str), well: impl Fn(&TestF
     let before = fleet.ids();
     let web = fleet.serving("acme", "web");
     let (id, serving) = (text(&web["Id"]), name_of(&web));
-    by_hand(&fleet, &id);
+    unseen(&daemon, || by_hand(&fleet, &id));
     fleet.eventually("it is repaired", |f| {
         let now = f.serving("acme", "web");
         now["State"]["Running"] == true && well(f, &now) && settled(f)
@@ -160,24 +167,18 @@ fn a_changed_restart_policy_is_set_back() {
     );
 }
 
-fn signal(daemon: &Daemon, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
-}
-
 #[test]
 fn a_removed_network_is_made_again_with_all_that_hung_on_it() {
     let fleet = fleet("drift-net-gone");
     let daemon = fleet.daemon();
     let network = format!("acme.{}", fleet.instance);
     let old = fleet.docker_ok(&["network", "inspect", "-f", "{{.Id}}", &network]);
-    // It would connect them again before the network could be removed.
-    signal(&daemon, rustix::process::Signal::STOP);
-    for (owner, service) in [("acme", "agent"), ("acme", "web"), ("", "hub")] {
-        fleet.docker_ok(&["network", "disconnect", &old, &fleet.id(owner, service)]);
-    }
-    fleet.docker_ok(&["network", "rm", &old]);
-    signal(&daemon, rustix::process::Signal::CONT);
+    unseen(&daemon, || {
+        for (owner, service) in [("acme", "agent"), ("acme", "web"), ("", "hub")] {
+            fleet.docker_ok(&["network", "disconnect", &old, &fleet.id(owner, service)]);
+        }
+        fleet.docker_ok(&["network", "rm", &old]);
+    });
     fleet.eventually("all is well again", |f| {
         settled(f)
             && networks_of(&f.serving("acme", "web")) == [network.clone()]
