@@ -465,6 +465,13 @@ impl Books {
         }
     }
 
+    /// Lets go of what was kept under a name.
+    pub fn let_go(&self, name: &str) {
+        if let Some(keep) = &self.keep {
+            keep.forget(name);
+        }
+    }
+
     /// Keeps many commits, each under a name.
     pub fn keep_all(&self, names: &[(String, CommitId)]) -> Result<(), GitError> {
         match &self.keep {

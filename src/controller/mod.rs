@@ -21,6 +21,7 @@ mod report;
 pub mod run;
 pub mod socket;
 pub mod status;
+mod tidy;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};

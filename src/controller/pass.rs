@@ -24,9 +24,6 @@ pub const RESYNC: SignedDuration = SignedDuration::from_secs(60);
 const WHILE_OPEN: SignedDuration = SignedDuration::from_secs(2);
 /// A container that ran for less than this ended too soon to be simply started again.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_secs(10);
-/// So many steps stay in the ledger for a look; so often the older ones go.
-const STEPS_KEPT: u32 = 20_000;
-const TIDY_EVERY: u64 = 500;
 /// So many reads of the engine at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -49,9 +46,8 @@ impl Controller {
         }
         self.follow_clock();
         let mut result = self.try_pass(request).await;
-        if result.is_ok() && self.pass % TIDY_EVERY == 1 {
-            let tidied = self.parts.store.forget_old_steps(STEPS_KEPT);
-            result = tidied.map(drop).map_err(ControllerError::from);
+        if result.is_ok() {
+            result = self.tidy(Timestamp::now());
         }
         self.last.error = result.as_ref().err().map(ToString::to_string);
         self.publish();

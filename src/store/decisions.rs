@@ -424,17 +424,6 @@ impl Store {
         .service(key);
         self.decide(&event, now, |tx| add_spec(tx, "job", key, spec))
     }
-
-    /// Nothing is remembered of a service's specs any more.
-    pub fn forget_service(&self, key: &ServiceKey) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "DELETE FROM specs WHERE owner = ?1 AND service = ?2",
-                params![key.owner.to_string(), key.service],
-            )
-            .map(drop)
-        })
-    }
 }
 
 fn touch_ring(tx: &Transaction<'_>, ring: &RingName) -> Sql<()> {

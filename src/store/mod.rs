@@ -11,6 +11,7 @@ mod schema;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 pub use decisions::TenantRuns;
 pub use dir::{StateDir, StateView};

@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// The specs that were kept, of those asked for. One that this version cannot read is left out.
-    pub fn specs(&self, hashes: &[SpecHash]) -> Result<BTreeMap<SpecHash, ContainerSpec>, StoreError> {
+    pub fn specs(&self, hashes: &[SpecHash]) -> Result<BTreeMap<SpecHash, Arc<ContainerSpec>>, StoreError> {
         self.read(|inner| {
             let mut select = inner
                 .db
@@ -66,24 +66,10 @@ impl Store {
             for hash in hashes {
                 let body: Option<String> = select.query_row([hash.0.hex()], |row| row.get(0)).optional()?;
                 if let Some(spec) = body.and_then(|b| serde_json::from_str(&b).ok()) {
-                    out.insert(*hash, spec);
+                    out.insert(*hash, Arc::new(spec));
                 }
             }
             Ok(out)
-        })
-    }
-
-    /// Forgets objects that are gone for good.
-    pub fn forget_objects(&self, names: &[String]) -> Result<(), StoreError> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        self.durable(forget, |tx| {
-            let mut delete = tx.prepare_cached("DELETE FROM objects WHERE name = ?1")?;
-            for name in names {
-                delete.execute([name])?;
-            }
-            Ok(())
         })
     }
 

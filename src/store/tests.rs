@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -87,7 +87,6 @@ enum Op {
     FailedSpec(u8, u8),
     Unfail(u8),
     Job(u8, u8),
-    ForgetService(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -108,7 +107,6 @@ fn op() -> impl Strategy<Value = Op> {
         (n(), n()).prop_map(|(a, b)| Op::FailedSpec(a, b)),
         n().prop_map(Op::Unfail),
         (n(), n()).prop_map(|(a, b)| Op::Job(a, b)),
-        n().prop_map(Op::ForgetService),
     ]
 }
 
@@ -153,7 +151,6 @@ fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
         Op::FailedSpec(a, b) => store.failed_spec(&key(a), &spec(b), now()),
         Op::Unfail(a) => store.unfail_specs(&key(a), now()),
         Op::Job(a, b) => store.job_done(&key(a), &spec(b), now()),
-        Op::ForgetService(a) => store.forget_service(&key(a)),
     }
 }
 
@@ -203,11 +200,6 @@ fn model(facts: &mut Facts, op: &Op) {
         Op::FailedSpec(a, b) => drop(facts.failed_specs.entry(key(a)).or_default().insert(spec(b))),
         Op::Unfail(a) => drop(facts.failed_specs.remove(&key(a))),
         Op::Job(a, b) => drop(facts.jobs_done.entry(key(a)).or_default().insert(spec(b))),
-        Op::ForgetService(a) => {
-            facts.good_specs.remove(&key(a));
-            facts.failed_specs.remove(&key(a));
-            facts.jobs_done.remove(&key(a));
-        }
     }
 }
 
@@ -400,8 +392,51 @@ fn known_objects_and_meta_outlive_the_process_and_others_see_them() {
     assert_eq!(other.known().unwrap().len(), 2);
     assert_eq!(other.meta("k").unwrap().as_deref(), Some("v"));
     assert!(other.set_meta("k", "w").is_err(), "a looker writes nothing");
-    store.forget_objects(&["acme.x".to_owned()]).unwrap();
-    assert_eq!(open(&dir).known().unwrap().len(), 1);
+}
+
+#[test]
+fn names_releases_and_bodies_that_nobody_needs_are_forgotten_after_their_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let later = now() + jiff::SignedDuration::from_hours(1);
+    let name = |n: u8| format!("web.acme.{n}");
+    let (old, used, shared, new) = (spec(1), spec(2), spec(3), spec(4));
+    let written = |of: &[(u8, SpecHash)], at| {
+        let of: Vec<_> = of.iter().map(|(n, s)| (name(*n), Some(*s))).collect();
+        store.know(&of, at).unwrap();
+    };
+    written(&[(1, old), (2, used), (3, shared)], now());
+    written(&[(4, new), (5, shared)], later);
+    store.know(&[("acme.x".to_owned(), None)], now()).unwrap();
+    let body = crate::render::object::ContainerSpec::default();
+    store
+        .keep_specs(&[(old, &body), (used, &body), (shared, &body), (new, &body)])
+        .unwrap();
+    assert_eq!(
+        store.forget_containers(later, &BTreeSet::from([used])).unwrap(),
+        2
+    );
+    let known: Vec<String> = store.known().unwrap().keys().cloned().collect();
+    assert_eq!(known, ["acme.x".to_owned(), name(2), name(4), name(5)]);
+    let bodies: Vec<_> = store
+        .specs(&[old, used, shared, new])
+        .unwrap()
+        .into_keys()
+        .collect();
+    let mut stay = vec![used, shared, new];
+    stay.sort();
+    assert_eq!(bodies, stay);
+
+    for n in 0..5 {
+        store.save_release(&saved(n), now()).unwrap();
+    }
+    let gone = store.forget_releases(2, &BTreeSet::from([saved(0).id])).unwrap();
+    assert_eq!(
+        BTreeSet::from_iter(gone),
+        BTreeSet::from([saved(1).id, saved(2).id])
+    );
+    let left: BTreeSet<_> = open(&dir).facts().unwrap().releases.keys().copied().collect();
+    assert_eq!(left, [0, 3, 4].map(|n| saved(n).id).into());
 }
 
 #[test]
