@@ -185,7 +185,7 @@ pub struct Scene {
     seen: Observation,
     facts: Facts,
     known: BTreeMap<String, Option<SpecHash>>,
-    specs: BTreeMap<SpecHash, ContainerSpec>,
+    specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
     live: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -197,7 +197,7 @@ impl Scene {
         for (n, object) in wanted.services.values().enumerate() {
             let mut spec = object.spec.clone();
             if differs.is_some_and(|d| n % d == 0) {
-                spec.env.insert("A".to_owned(), "0".to_owned());
+                Arc::make_mut(&mut spec).env.insert("A".to_owned(), "0".to_owned());
             }
             let hash = spec.hash();
             known.insert(format!("{}.{}", object.base_name, hash.0.short()), Some(hash));

@@ -1,6 +1,7 @@
 //! One service's calls.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -168,7 +169,12 @@ impl<'a> Run<'a> {
                     return Err(error);
                 }
             };
-            let extra = self.plan.object.as_ref().map(extra_networks).unwrap_or_default();
+            let extra = self
+                .plan
+                .object
+                .as_deref()
+                .map(extra_networks)
+                .unwrap_or_default();
             let now = Applier::now();
             effect(&self.plan.aim, &mut self.seats, &call, &made, &extra, now);
             self.remember(&call, now);
@@ -276,7 +282,7 @@ impl<'a> Run<'a> {
         };
         if self.plan.aim.stop_first {
             // An engine that restarts in between must not start it beside the old one; the table sets the policy later.
-            object.spec.restart = Restart::No;
+            Arc::make_mut(&mut Arc::make_mut(&mut object).spec).restart = Restart::No;
         }
         let object = &object;
         let engine = &self.applier.engine;

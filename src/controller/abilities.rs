@@ -72,7 +72,7 @@ impl Controller {
     /// takes what was found before, unless a person trusts nothing (`fresh`).
     pub(super) async fn learn(&mut self, wanted: &Objects, fresh: bool) -> Vec<String> {
         let depends = |o: &ServiceObject| is_probed(o) || limits(&o.spec.limits).next().is_some();
-        if !wanted.services.values().any(depends) {
+        if !wanted.services.values().any(|o| depends(o)) {
             return Vec::new();
         }
         if self.abilities.is_none() || fresh {

@@ -169,7 +169,7 @@ pub struct Controller {
     busy: BTreeSet<ServiceKey>,
     looks: Looks,
     gave_up: BTreeMap<String, Timestamp>,
-    specs: BTreeMap<SpecHash, ContainerSpec>,
+    specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
     live: Live,
     /// Failures that there is nothing to go back from: container ids, told once.
     told: BTreeSet<String>,

@@ -1,6 +1,7 @@
 //! One pass: observe, decide, render, plan, start what can be started. It never waits for health or time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -364,7 +365,10 @@ impl Controller {
         // The same for the further networks of a shared service: one tenant's trouble does not hold it up.
         for object in ready.iter_mut().filter_map(|s| s.object.as_mut()) {
             let (home, ours) = (object.home_network.clone(), &self.networks);
-            object.networks.retain(|n, _| *n == home || ours.contains(n));
+            let stays = |n: &String| *n == home || ours.contains(n);
+            if !object.networks.keys().all(stays) {
+                Arc::make_mut(object).networks.retain(|n, _| stays(n));
+            }
         }
         for service in ready {
             self.busy.insert(service.key.clone());

@@ -67,7 +67,7 @@ impl Controller {
             // Until a create is through each pass plans it again; it was written down by the first.
             if known.get(&name) != Some(&Some(object.hash)) {
                 creates.push((name, Some(object.hash)));
-                specs.push((object.hash, &object.spec));
+                specs.push((object.hash, object.spec.as_ref()));
             }
         }
         creates.extend(plan.make_networks.iter().map(|n| (n.name.clone(), None)));

@@ -165,7 +165,11 @@ impl Controller {
         let containers = serving.values().flat_map(BTreeMap::values);
         known.extend(containers.map(|c| (c.name.clone(), c.spec)));
         store.know(&known, now)?;
-        let specs: Vec<_> = objects.services.values().map(|o| (o.hash, &o.spec)).collect();
+        let specs: Vec<_> = objects
+            .services
+            .values()
+            .map(|o| (o.hash, o.spec.as_ref()))
+            .collect();
         store.keep_specs(&specs)?;
         store.save_release(release, now)?;
         books.keep(&format!("release/{}", release.id.0.short()), &release.commit)?;
@@ -355,7 +359,7 @@ fn is_same(rendered: &Rendered, containers: &BTreeMap<&str, &SeenContainer>) -> 
         .objects
         .services
         .values()
-        .map(|o| (o.key.service.as_str(), o))
+        .map(|o| (o.key.service.as_str(), o.as_ref()))
         .collect();
     !rendered.findings.has_errors()
         && containers.keys().all(|service| services.contains_key(service))

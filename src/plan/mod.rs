@@ -16,6 +16,7 @@ mod tests;
 pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -56,7 +57,7 @@ pub struct Input<'a> {
     /// Names and specs that a pass of ours wrote down before it made them.
     pub known: &'a BTreeMap<String, Option<SpecHash>>,
     /// Specs by hash, for differences.
-    pub specs: &'a BTreeMap<SpecHash, ContainerSpec>,
+    pub specs: &'a BTreeMap<SpecHash, Arc<ContainerSpec>>,
     /// What the probes say, by container id.
     pub probed: &'a BTreeMap<String, Health>,
     /// When containers gave their name up, by id.

@@ -1,6 +1,7 @@
 //! Each service's part of the plan: its aim, its seats, its next call and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -71,7 +72,7 @@ pub struct ServicePlan {
     pub seats: Vec<Seat>,
     /// The object, where it is wanted.
     #[serde(skip)]
-    pub object: Option<ServiceObject>,
+    pub object: Option<Arc<ServiceObject>>,
     /// Containers that must be thawed before anything else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thaw: Vec<String>,
@@ -159,9 +160,10 @@ fn one(
     by_key: &ByKey<'_>,
     ready: &mut BTreeMap<(ServiceKey, &'static str), bool>,
     key: &ServiceKey,
-    object: Option<&ServiceObject>,
+    wanted: Option<&Arc<ServiceObject>>,
     seen: &[&SeenContainer],
 ) -> Option<ServicePlan> {
+    let object = wanted.map(Arc::as_ref);
     let (dead, seen): (Vec<&SeenContainer>, Vec<&SeenContainer>) =
         seen.iter().partition(|c| c.state == State::Dead);
     let (dead, seen) = (ids(&dead, |_| true), seen.as_slice());
@@ -223,7 +225,7 @@ fn one(
         look_at,
         aim,
         seats,
-        object: object.cloned(),
+        object: wanted.cloned(),
         thaw,
         dead,
         blocked: blocked(look, key, object),

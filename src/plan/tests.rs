@@ -60,7 +60,7 @@ fn object(owner: &Owner, service: &str, n: u8) -> ServiceObject {
         release: ReleaseId(ContentId(Digest::of("release", &n)).0),
         image_name: format!("web:{n}"),
         hash: spec.hash(),
-        spec,
+        spec: Arc::new(spec),
         base_name: format!("{service}.{domain}"),
         domain,
         networks: BTreeMap::from([(home.clone(), Attachment::default())]),
@@ -119,7 +119,7 @@ struct Scene {
     seen: Observation,
     facts: Facts,
     known: BTreeMap<String, Option<SpecHash>>,
-    specs: BTreeMap<SpecHash, ContainerSpec>,
+    specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
     probed: BTreeMap<String, Health>,
     gave_up: BTreeMap<String, Timestamp>,
     live: BTreeMap<String, BTreeMap<String, String>>,
@@ -175,7 +175,7 @@ impl Scene {
 
     fn wants(&mut self, object: ServiceObject) -> &mut Self {
         self.wants_owner(&object.key.owner.clone());
-        self.wanted.services.insert(object.key.clone(), object);
+        self.wanted.services.insert(object.key.clone(), Arc::new(object));
         self
     }
 

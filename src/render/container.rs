@@ -1,6 +1,7 @@
 //! One owner's services become containers, volumes and mounted content.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::object::{
     Attachment, ContainerSpec, HealthSource, MountFrom, MountSpec, Objects, PortSpec, RolloutOrder,
@@ -80,9 +81,9 @@ impl<'a> Builder<'a> {
             key: key.clone(),
             domain,
             home_network,
-            spec,
+            spec: Arc::new(spec),
         };
-        self.objects.services.insert(key, object);
+        self.objects.services.insert(key, Arc::new(object));
     }
 
     /// Hangs a shared service on the networks of the tenants that it serves: `(network, domain)` each. The aliases
@@ -92,11 +93,10 @@ impl<'a> Builder<'a> {
             owner: self.owner.clone(),
             service: service.to_owned(),
         };
-        let Some(object) = self.objects.services.get_mut(&key) else {
+        let Some(object) = self.objects.services.get_mut(&key).map(Arc::make_mut) else {
             return;
         };
-        object
-            .spec
+        Arc::make_mut(&mut object.spec)
             .sysctls
             .insert("net.ipv4.ip_forward".to_owned(), "0".to_owned());
         object.hash = object.spec.hash();
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
     /// Each container is also found under the name of its very version, on every network: who joined a network without it
     /// was not joined by us, and has lost its other names and its links as well.
     pub(super) fn finish(mut self) -> Objects {
-        for object in self.objects.services.values_mut() {
+        for object in self.objects.services.values_mut().map(Arc::make_mut) {
             let name = format!("{}.{}", object.base_name, object.hash.0.short());
             for attachment in object.networks.values_mut() {
                 attachment.aliases.insert(name.clone());

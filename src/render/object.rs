@@ -1,6 +1,7 @@
 //! The objects that shall exist: containers, networks, volumes, files. Data only; equal values have equal hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +182,7 @@ pub struct ServiceObject {
     /// The image as written, for people.
     pub image_name: String,
     /// The spec.
-    pub spec: ContainerSpec,
+    pub spec: Arc<ContainerSpec>,
     /// Its hash.
     pub hash: SpecHash,
     /// The name that clients find: `web.acme.aither`.
@@ -281,8 +282,8 @@ pub struct Objects {
     pub live: BTreeMap<String, LiveFiles>,
     /// Content of releases that is mounted, by digest.
     pub content: BTreeMap<Digest, FileSet>,
-    /// Services.
-    pub services: BTreeMap<ServiceKey, ServiceObject>,
+    /// Services. Shared: a pass has them in its cache, in what is wanted, in the plan and in what it shows.
+    pub services: BTreeMap<ServiceKey, Arc<ServiceObject>>,
 }
 
 impl Objects {
@@ -293,7 +294,8 @@ impl Objects {
             service: String::new(),
         };
         let rest = self.services.range(first..);
-        rest.map(|(_, s)| s).take_while(move |s| s.key.owner == *owner)
+        rest.map(|(_, s)| s.as_ref())
+            .take_while(move |s| s.key.owner == *owner)
     }
 
     /// Adds another owner's.

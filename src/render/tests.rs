@@ -1,6 +1,7 @@
 //! Rendering small fleets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::object::{ContainerSpec, HealthSource, RolloutOrder, ServiceObject};
 use super::*;
@@ -87,7 +88,7 @@ impl Fleet {
             .services
             .into_values()
             .find(|s| s.key.service == name);
-        found.unwrap()
+        Arc::unwrap_or_clone(found.unwrap())
     }
 }
 
@@ -136,7 +137,7 @@ fn the_hash_of_a_spec_stays_what_it_is() {
 #[test]
 fn later_environment_wins() {
     let keys = ", environment: {A: service, B: service, C: service, TENANT_SLUG: mine}";
-    let env = web(keys, "config_overrides: {B: all, C: all, web: {C: own}}")
+    let env = &web(keys, "config_overrides: {B: all, C: all, web: {C: own}}")
         .spec
         .env;
     let got = ["A", "B", "C", "TENANT_SLUG"].map(|k| env[k].as_str());

@@ -1,6 +1,7 @@
 //! The engine room on a real engine, and on servers that are none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -49,7 +50,7 @@ fn object(test: &TestEngine, home: &str, spec: ContainerSpec) -> ServiceObject {
         ring: "staging".to_owned(),
         release: ReleaseId(Digest::of_bytes(b"release")),
         image_name: "web:1".to_owned(),
-        spec,
+        spec: Arc::new(spec),
         hash,
         base_name: format!("web.acme.{}", test.instance),
         domain: acme().domain(&test.instance),
@@ -191,7 +192,7 @@ async fn all_of_a_spec_reaches_the_engine() {
         read_only: false,
         no_copy: false,
     };
-    web.spec = ContainerSpec {
+    web.spec = Arc::new(ContainerSpec {
         entrypoint: Some(vec!["/tiny".to_owned(), "cat".to_owned()]),
         command: Some(vec!["/etc/app.conf".to_owned()]),
         env: BTreeMap::from([
@@ -255,8 +256,8 @@ async fn all_of_a_spec_reaches_the_engine() {
         stop_signal: Some("SIGINT".to_owned()),
         stop_grace_ms: Some(2500),
         sysctls: BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "0".to_owned())]),
-        ..web.spec.clone()
-    };
+        ..(*web.spec).clone()
+    });
     let id = test.engine.create_container(&web.base_name, &web).await.unwrap();
     let made: serde_json::Value = serde_json::from_str(&test.docker_ok(&["inspect", &id])).unwrap();
     let (config, host) = (&made[0]["Config"], &made[0]["HostConfig"]);
@@ -350,8 +351,8 @@ async fn what_few_services_ask_for_reaches_the_engine_too() {
         ipc: Some("private".to_owned()),
         ..Options::default()
     };
-    web.spec.options = options.clone();
-    web.spec.mounts.insert(
+    Arc::make_mut(&mut web.spec).options = options.clone();
+    Arc::make_mut(&mut web.spec).mounts.insert(
         "/scratch".to_owned(),
         MountSpec {
             from: MountFrom::Tmpfs {
@@ -403,7 +404,7 @@ async fn what_few_services_ask_for_reaches_the_engine_too() {
     test.engine.remove(&id).await.unwrap();
 
     // Asked for, and checked by the engine: an image of another platform is no container of this one.
-    web.spec.options = Options {
+    Arc::make_mut(&mut web.spec).options = Options {
         platform: Some("linux/s390x".to_owned()),
         ..Options::default()
     };
@@ -413,8 +414,8 @@ async fn what_few_services_ask_for_reaches_the_engine_too() {
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("platform"), "{refused}");
-    web.spec.options.platform = None;
-    web.spec.options.devices = vec![DeviceRequest {
+    Arc::make_mut(&mut web.spec).options.platform = None;
+    Arc::make_mut(&mut web.spec).options.devices = vec![DeviceRequest {
         driver: String::new(),
         count: Some(-1),
         ids: Vec::new(),
@@ -521,7 +522,7 @@ async fn what_is_taken_is_told_apart() {
             host,
         }])
     };
-    web.spec.ports = publish(None);
+    Arc::make_mut(&mut web.spec).ports = publish(None);
     let id = test.engine.create_container(&web.base_name, &web).await.unwrap();
     test.engine.start(&id).await.unwrap();
     let bound = test.docker_ok(&["port", &id, "80/tcp"]);
@@ -533,7 +534,7 @@ async fn what_is_taken_is_told_apart() {
         .await
         .unwrap_err();
     assert!(matches!(name, EngineError::NameTaken { .. }), "{name:?}");
-    web.spec.ports = publish(bound.rsplit(':').next().and_then(|port| port.parse().ok()));
+    Arc::make_mut(&mut web.spec).ports = publish(bound.rsplit(':').next().and_then(|port| port.parse().ok()));
     let other = test
         .engine
         .create_container(&format!("{}.other", web.base_name), &web)
@@ -546,7 +547,7 @@ async fn what_is_taken_is_told_apart() {
     assert!(taken.says_nothing_about_the_release());
     assert_eq!(seen(&test, &other).await.unwrap().state, State::Created);
 
-    web.spec.image = format!("sha256:{}", "0".repeat(64));
+    Arc::make_mut(&mut web.spec).image = format!("sha256:{}", "0".repeat(64));
     let image = test
         .engine
         .create_container(&format!("{}.third", web.base_name), &web)
@@ -560,7 +561,7 @@ async fn what_is_taken_is_told_apart() {
 async fn a_program_that_is_not_there_is_the_releases_fault() {
     let test = TestEngine::new("nothere").await;
     let mut web = web(&test, &["wait"]).await;
-    web.spec.entrypoint = Some(vec!["/nothing".to_owned()]);
+    Arc::make_mut(&mut web.spec).entrypoint = Some(vec!["/nothing".to_owned()]);
     let id = test.engine.create_container(&web.base_name, &web).await.unwrap();
     let error = test.engine.start(&id).await.unwrap_err();
     assert!(!error.says_nothing_about_the_release(), "{error:?}");
@@ -702,7 +703,7 @@ async fn the_last_lines_of_both_streams_come_in_order() {
     );
 
     let mut terminal = web.clone();
-    terminal.spec.tty = true;
+    Arc::make_mut(&mut terminal.spec).tty = true;
     let id = test
         .engine
         .create_container(&format!("{}.tty", web.base_name), &terminal)

@@ -13,7 +13,7 @@ fn acme() -> Owner {
 
 fn limited(memory: u64) -> ServiceObject {
     let mut object = object(&acme(), "web", 1);
-    object.spec.limits = Limits {
+    Arc::make_mut(&mut object.spec).limits = Limits {
         memory: Some(memory),
         pids: Some(100),
         ..Limits::default()
@@ -148,8 +148,8 @@ fn a_lost_name_is_given_back_by_joining_the_network_again() {
     );
     assert!(!rejoins(&with_alias(None)), "nothing is concluded before a look");
     let mut old = with_alias(Some(&[]));
-    old.wanted.services.values_mut().for_each(|o| {
-        o.spec.image = "another".to_owned();
+    old.wanted.services.values_mut().map(Arc::make_mut).for_each(|o| {
+        Arc::make_mut(&mut o.spec).image = "another".to_owned();
         o.hash = o.spec.hash();
     });
     assert!(!rejoins(&old), "the one that goes keeps its clients");
@@ -183,7 +183,7 @@ fn what_is_half_removed_is_as_good_as_gone_and_is_cleared_away() {
 
 fn on_port(service: &str, host: u16, ip: &str) -> ServiceObject {
     let mut object = object(&acme(), service, 1);
-    object.spec.ports = BTreeSet::from([PortSpec {
+    Arc::make_mut(&mut object.spec).ports = BTreeSet::from([PortSpec {
         container: 80,
         protocol: Protocol::Tcp,
         ip: ip.to_owned(),
@@ -261,7 +261,9 @@ fn a_volume_that_was_there_is_not_made_again_and_nothing_starts_without_it() {
         read_only: false,
         no_copy: false,
     };
-    object.spec.mounts.insert("/data".to_owned(), mount);
+    Arc::make_mut(&mut object.spec)
+        .mounts
+        .insert("/data".to_owned(), mount);
     let mut scene = Scene::default();
     scene.wants(object);
     scene.wanted.volumes.insert(volume.name.clone(), volume.clone());

@@ -18,7 +18,7 @@ fn at_rest() -> Scene {
         .has(container(&acme(), "web", 1, WEB));
     for n in 1..4 {
         let spec = spec(&acme(), "web", n);
-        scene.specs.insert(spec.hash(), spec);
+        scene.specs.insert(spec.hash(), Arc::new(spec));
     }
     scene
 }
@@ -420,10 +420,10 @@ fn a_plan_can_be_cut_down_to_one_owner() {
 fn a_plan_reads_well() {
     let mut scene = at_rest();
     let mut new = object(&acme(), "web", 2);
-    new.spec
+    Arc::make_mut(&mut new.spec)
         .env
         .insert("DB_PASSWORD".to_owned(), "hunter2-hunter2".to_owned());
-    new.spec.env.insert(
+    Arc::make_mut(&mut new.spec).env.insert(
         "DB_URL".to_owned(),
         "postgres://u:hunter2-hunter2@db/x".to_owned(),
     );

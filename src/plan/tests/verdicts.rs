@@ -188,7 +188,7 @@ fn a_failure_is_told_in_words_and_what_says_nothing_is_none() {
 fn a_job_fails_by_its_code_and_never_by_the_clock() {
     let mut object = object(&acme(), "web", 1);
     object.job = true;
-    object.spec.restart = Restart::No;
+    Arc::make_mut(&mut object.spec).restart = Restart::No;
     let mut seen = seen(State::Running, EngineHealth::None);
     assert_eq!(
         failure(&object, &seen, Health::Starting, Timestamp::MIN, later(9999)),
