@@ -197,7 +197,9 @@ impl Scene {
         for (n, object) in wanted.services.values().enumerate() {
             let mut spec = object.spec.clone();
             if differs.is_some_and(|d| n % d == 0) {
-                Arc::make_mut(&mut spec).env.insert("A".to_owned(), "0".to_owned());
+                Arc::make_mut(&mut spec)
+                    .env
+                    .insert("A".to_owned(), "0".to_owned());
             }
             let hash = spec.hash();
             known.insert(format!("{}.{}", object.base_name, hash.0.short()), Some(hash));

@@ -41,7 +41,7 @@ impl Stage {
         });
         let mut child = self
             .fleet
-            .command(&["apply"])
+            .command(self.flow.verb)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

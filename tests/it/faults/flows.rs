@@ -20,17 +20,20 @@ pub struct Flow {
     before: fn(&SimulatedFleet),
     /// What is asked for.
     change: fn(&SimulatedFleet),
+    /// The verb that a person calls for it.
+    pub verb: &'static [&'static str],
     /// The exit code of an undisturbed run.
     pub code: i32,
     /// What a run may say that begins after the work was done.
     pub after: i32,
 }
 
-pub const FLOWS: [Flow; 6] = [
+pub const FLOWS: [Flow; 7] = [
     Flow {
         name: "create",
         before: |_| {},
         change: |fleet| write(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]),
+        verb: &["apply"],
         code: 0,
         after: 0,
     },
@@ -38,6 +41,7 @@ pub const FLOWS: [Flow; 6] = [
         name: "replace",
         before: |fleet| applied(fleet, &[("agent", "1", ""), ("bus", "1", "")]),
         change: |fleet| write(fleet, &[("agent", "2", ""), ("bus", "1", "")]),
+        verb: &["apply"],
         code: 0,
         after: 0,
     },
@@ -45,6 +49,7 @@ pub const FLOWS: [Flow; 6] = [
         name: "stop-first",
         before: |fleet| applied(fleet, &[("db", "1", "")]),
         change: |fleet| write(fleet, &[("db", "2", "")]),
+        verb: &["apply"],
         code: 0,
         after: 0,
     },
@@ -52,6 +57,7 @@ pub const FLOWS: [Flow; 6] = [
         name: "take back",
         before: |fleet| applied(fleet, &[("agent", "1", "")]),
         change: |fleet| write(fleet, &[("agent", "2", "unhealthy")]),
+        verb: &["apply"],
         code: 3,
         after: 4,
     },
@@ -59,6 +65,7 @@ pub const FLOWS: [Flow; 6] = [
         name: "take back, stop-first",
         before: |fleet| applied(fleet, &[("db", "1", "")]),
         change: |fleet| write(fleet, &[("db", "2", "unhealthy")]),
+        verb: &["apply"],
         code: 3,
         after: 4,
     },
@@ -74,6 +81,27 @@ pub const FLOWS: [Flow; 6] = [
                 .remove("desired/tenants/beta.yaml")
                 .commit("beta goes");
         },
+        verb: &["apply"],
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "adopt",
+        before: |fleet| {
+            fleet.on("main").write("README.md", "a fleet\n").commit("begin");
+            applied(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]);
+        },
+        change: |fleet| {
+            // Neither the ledger nor history knows what runs.
+            write(fleet, &[("agent", "2", ""), ("db", "1", ""), ("bus", "1", "")]);
+            let root = fleet.git(&["rev-list", "--max-parents=0", "HEAD"]);
+            fleet.git(&["reset", "-q", "--soft", &root]);
+            fleet.git(&["commit", "-q", "-m", "all anew"]);
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(fleet.state().join(format!("ledger.sqlite{end}")));
+            }
+        },
+        verb: &["apply", "--adopt"],
         code: 0,
         after: 0,
     },
@@ -254,7 +282,7 @@ impl Stage {
         if fleet.state().exists() {
             copy(&fleet.state(), &fleet.home().join("state"));
         }
-        fleet.ringfence(&["apply"]).expect(flow.code);
+        fleet.ringfence(flow.verb).expect(flow.code);
         let end = End::of(&fleet);
         let mut stage = Self {
             flow,
@@ -301,14 +329,14 @@ impl Stage {
     /// Runs the binary once more, after or under a disturbance, and compares. `codes` is what it may end with: after one
     /// that says that it is not at its end (1, or 4 where that is not the flow's own end) it is run again.
     pub fn check(&mut self, what: &str, codes: &[i32]) {
-        let mut answer = self.fleet.ringfence(&["apply"]);
+        let mut answer = self.fleet.ringfence(self.flow.verb);
         let name = self.flow.name;
         let good = codes.contains(&answer.code);
         self.fleet.engine.no_faults();
         self.fleet.engine.with(|world| world.drop_events(|_| false));
         let says_so = answer.stdout.contains("cannot be removed");
         if says_so || answer.code == 1 || answer.code == 4 && self.flow.after != 4 {
-            answer = self.fleet.ringfence(&["apply"]);
+            answer = self.fleet.ringfence(self.flow.verb);
         }
         let mut end = End::of(&self.fleet);
         let more;
