@@ -15,6 +15,8 @@ const RENEWED_AT_ONCE: usize = 5;
 #[derive(Default)]
 pub(super) struct Looks {
     by_id: HashMap<String, Look>,
+    /// Whether they differ from what the store has.
+    changed: bool,
     /// Where the round of renewed inspections stands.
     renewed: String,
 }
@@ -32,12 +34,16 @@ impl Looks {
         let by_id = kept.filter_map(|(id, text)| Some((id, serde_json::from_str(&text).ok()?)));
         Ok(Self {
             by_id: by_id.collect(),
+            changed: false,
             renewed: String::new(),
         })
     }
 
     /// Leaves them to the next process. Equal ones are not written again.
     pub(super) fn keep(&self, store: &Store) -> Result<(), StoreError> {
+        if !self.changed {
+            return Ok(());
+        }
         let before = store.looks()?;
         let now: BTreeMap<String, String> = self
             .by_id
@@ -55,7 +61,9 @@ impl Looks {
     /// Which containers must be inspected. What is known of those that are gone is forgotten.
     pub(super) fn missing(&mut self, seen: &Observation) -> Vec<(String, String)> {
         let ids: BTreeSet<&String> = seen.containers.iter().map(|c| &c.id).collect();
+        let before = self.by_id.len();
         self.by_id.retain(|id, _| ids.contains(id));
+        self.changed |= self.by_id.len() < before;
         seen.containers
             .iter()
             .filter(|c| self.by_id.get(&c.id).is_none_or(|look| look.stamp != c.stamp))
@@ -65,6 +73,7 @@ impl Looks {
 
     /// An inspection, with the stamp of the list that asked for it.
     pub(super) fn note(&mut self, id: String, stamp: String, details: Details) {
+        self.changed = true;
         self.by_id.insert(id, Look { stamp, details });
     }
 
@@ -75,11 +84,12 @@ impl Looks {
 
     /// A container is inspected again at the next look.
     pub(super) fn drop_one(&mut self, id: &str) {
-        self.by_id.remove(id);
+        self.changed |= self.by_id.remove(id).is_some();
     }
 
     /// All are.
     pub(super) fn clear(&mut self) {
+        self.changed = true;
         self.by_id.clear();
     }
 
@@ -95,7 +105,7 @@ impl Looks {
         ids.truncate(RENEWED_AT_ONCE);
         self.renewed = ids.last().cloned().unwrap_or_default();
         for id in ids {
-            self.by_id.remove(&id);
+            self.changed |= self.by_id.remove(&id).is_some();
         }
     }
 }
