@@ -7,6 +7,9 @@ use super::repo::{commit_id, oid};
 use super::{GitError, Repo};
 use crate::fleet::names::CommitId;
 
+#[cfg(test)]
+mod tests;
+
 /// A commit, for people and for provenance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
@@ -117,6 +120,79 @@ impl Repo {
             }
             (commit, here) = (parent, before);
         }
+    }
+
+    /// The commit that brought what stands at `path` at `tip`: back from `tip`, along the first parent that has the same
+    /// content there, up to the one that has none such. So a merge hands on to the side that it took the content from, a
+    /// squash is a commit of its own, and what was removed and came again counts from its return. None: nothing is there.
+    pub fn introduced(&self, tip: &CommitId, path: &str) -> Result<Option<CommitId>, GitError> {
+        let repo = self.git2()?;
+        let mut commit = self.find(&repo, tip)?;
+        let blob = |commit: &Commit<'_>| {
+            let entries = self.entries(commit, &[path])?;
+            Ok::<_, GitError>(entries.into_iter().flatten().next().map(|(id, _)| id))
+        };
+        let Some(present) = blob(&commit)? else {
+            return Ok(None);
+        };
+        'back: loop {
+            for parent in self.parents(&commit)? {
+                if blob(&parent)? == Some(present) {
+                    commit = parent;
+                    continue 'back;
+                }
+            }
+            return Ok(Some(commit_id(commit.id())?));
+        }
+    }
+
+    /// All commits of `tip`'s history, but not of `since`'s, that changed any of `paths`, children before their parents.
+    /// A merge changed a path when it differs there from *any* of its parents: whoever chooses between two versions of a
+    /// file asks for one of them, and a merge that takes an old one must not be nobody's.
+    pub fn changes(
+        &self,
+        since: Option<&CommitId>,
+        tip: &CommitId,
+        paths: &[&str],
+    ) -> Result<Vec<CommitId>, GitError> {
+        let repo = self.git2()?;
+        let fault = self.fault("cannot walk the history");
+        let mut walk = repo.revwalk().map_err(&fault)?;
+        walk.set_sorting(git2::Sort::TOPOLOGICAL).map_err(&fault)?;
+        walk.push(self.find(&repo, tip)?.id()).map_err(&fault)?;
+        if let Some(since) = since {
+            walk.hide(self.find(&repo, since)?.id()).map_err(&fault)?;
+        }
+        let mut changed = Vec::new();
+        for id in walk {
+            let commit = repo.find_commit(id.map_err(&fault)?).map_err(&fault)?;
+            let here = self.entries(&commit, paths)?;
+            let parents = self.parents(&commit)?;
+            let mut differs = parents.is_empty() && here.iter().any(Option::is_some);
+            for parent in &parents {
+                differs |= self.entries(parent, paths)? != here;
+            }
+            if differs {
+                changed.push(commit_id(commit.id())?);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The parents of a commit. A shallow clone says of the commit at its end that it has none.
+    fn parents<'r>(&self, commit: &Commit<'r>) -> Result<Vec<Commit<'r>>, GitError> {
+        let cut_off = commit.parent_count() == 0
+            && commit
+                .raw_header_bytes()
+                .split(|b| *b == b'\n')
+                .any(|line| line.starts_with(b"parent "));
+        if cut_off {
+            return Err(GitError::Shallow { repo: self.label() });
+        }
+        // Not `commit.parents()`, which ends in silence at one that cannot be read.
+        (0..commit.parent_count())
+            .map(|nth| commit.parent(nth).map_err(self.fault("cannot read the history")))
+            .collect()
     }
 
     fn entries(
