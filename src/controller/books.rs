@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Finding, Severity};
+use crate::fleet::decisions;
 use crate::fleet::names::{CommitId, ContentId, Instance, RingName, Slug};
 use crate::fleet::rings::Ring;
 use crate::fleet::tenants::TenantFiles;
@@ -331,7 +332,7 @@ impl Books {
     /// Why a new policy is not taken.
     fn why_not(&self, read: &PolicyRead) -> Option<String> {
         if has_policy_errors(read) {
-            let errors = read.findings.iter().filter(|f| !is_pin(f));
+            let errors = read.findings.iter().filter(|f| !spoils_nothing_else(f));
             return Some(format!("has errors ({})", first_error(errors)));
         }
         let instance = &read.policy.as_ref()?.settings.instance;
@@ -533,17 +534,21 @@ fn tenant_paths(slug: &str) -> [String; 4] {
     ]
 }
 
-/// A pin with an error holds its own ring only; every other error in policy or decisions holds the commit.
+/// A pin with an error holds its own ring only, and an approval or waiver with one counts for nothing; every other error
+/// in policy or decisions holds the commit, a hold's too, since it is not known what it pauses.
 fn has_policy_errors(read: &PolicyRead) -> bool {
     read.policy.is_none()
         || read
             .findings
             .iter()
-            .any(|f| f.severity == Severity::Error && !is_pin(f))
+            .any(|f| f.severity == Severity::Error && !spoils_nothing_else(f))
 }
 
-fn is_pin(finding: &Finding) -> bool {
-    finding.path().is_some_and(|p| p.starts_with("rings/pins/"))
+fn spoils_nothing_else(finding: &Finding) -> bool {
+    let folders = ["rings/pins/", decisions::APPROVALS, decisions::WAIVERS];
+    finding
+        .path()
+        .is_some_and(|path| folders.iter().any(|f| path.starts_with(f)))
 }
 
 /// The branch that a ring's tenant files come from.
@@ -565,4 +570,23 @@ pub fn first_error<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
         String::new()
     };
     format!("{at}{}{rest}", first.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_approval_counts_for_nothing_and_a_bad_hold_holds_the_commit() {
+        let errors_with = |path: &str| {
+            let rings = ("rings/rings.yaml", "rings: {dev: {id: 0}}\n");
+            let read = fleet::policy(&Tree::of_files([rings, (path, "verdict: {")]), "x");
+            assert!(read.findings.has_errors(), "{path}");
+            has_policy_errors(&read)
+        };
+        assert!(!errors_with("rings/approvals/dev/4b1d00aa.rel.ana.yaml"));
+        assert!(!errors_with("rings/waivers/dev/4b1d00aa.rel.soak.ana.yaml"));
+        assert!(errors_with("rings/holds/dev.yaml"));
+        assert!(errors_with("rings/principals.yaml"));
+    }
 }

@@ -6,10 +6,12 @@
 
 pub mod check;
 pub mod compose;
+pub mod decisions;
 pub mod document;
 pub mod import;
 pub mod names;
 pub mod plans;
+pub mod principals;
 pub mod read;
 pub mod release;
 pub mod rings;
@@ -38,8 +40,12 @@ pub struct Policy {
     pub settings: settings::Settings,
     /// `rings/rings.yaml`.
     pub rings: rings::Rings,
+    /// `rings/principals.yaml`; empty without it.
+    pub principals: principals::Principals,
     /// `rings/pins/*.yaml`; a pin with an error is absent and has a finding.
     pub pins: BTreeMap<RingName, rings::Pin>,
+    /// Approvals, waivers and holds; one with an error is absent and has a finding.
+    pub decisions: decisions::Decisions,
 }
 
 /// What every tenant of a ring shares, and what is promoted.
@@ -62,7 +68,7 @@ pub struct Base {
 /// What [`policy`] found.
 #[derive(Debug)]
 pub struct PolicyRead {
-    /// None when `ringfence.yaml` or `rings/rings.yaml` has an error.
+    /// None when `ringfence.yaml`, `rings/rings.yaml` or `rings/principals.yaml` has an error.
     pub policy: Option<Policy>,
     /// All findings of `ringfence.yaml` and `rings/`.
     pub findings: Findings,
@@ -78,8 +84,11 @@ pub fn policy(tree: &Tree, default_name: &str) -> PolicyRead {
             rings.unknown(&ring.at, ring.value.as_str(), &reader);
         }
     }
+    let principals = principals::read(tree, &reader);
+    principals::fits(&principals, &rings, &reader);
     let good = reader.errors() == 0;
     let pins = rings::pins(tree, &rings, &reader);
+    let decisions = decisions::read(tree, &rings, &reader);
     rings::other_files(tree, &reader);
     let mut findings = reader.into_findings();
     findings.tidy();
@@ -87,7 +96,9 @@ pub fn policy(tree: &Tree, default_name: &str) -> PolicyRead {
         policy: good.then_some(Policy {
             settings,
             rings,
+            principals,
             pins,
+            decisions,
         }),
         findings,
     }

@@ -122,6 +122,52 @@ fn slug(text: &str) -> Result<(), SlugError> {
     Ok(())
 }
 
+/// A principal or a group of principals. Not a slug: `ada` and `bo` are people.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(transparent)]
+pub struct PrincipalName(String);
+
+impl PrincipalName {
+    /// What a fleet without keys calls whoever acts; nobody can be declared with this name.
+    pub const SOLO: &str = "solo";
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one principal of a fleet without keys.
+    pub fn solo() -> Self {
+        Self(Self::SOLO.to_owned())
+    }
+}
+
+impl fmt::Display for PrincipalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for PrincipalName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let good = text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.len() <= 31
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
+        if good {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "`{}` is no name of a principal: it takes up to 31 characters, a lower-case letter first, then lower-case letters, digits, `-` and `_`",
+            crate::text::Safe::new(text)
+        ))
+    }
+}
+
 /// A git commit: 40 hex digits.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
@@ -178,6 +224,30 @@ macro_rules! id {
             }
         }
 
+        impl $name {
+            /// Prefix and all 64 hex digits: what documents hold.
+            pub fn full(&self) -> String {
+                format!(concat!($prefix, "-{}"), self.0.hex())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            /// The whole id: 8 digits are for people, and two ids can share them.
+            fn from_str(text: &str) -> Result<Self, String> {
+                text.strip_prefix(concat!($prefix, "-"))
+                    .filter(|hex| !hex.contains(|c: char| !matches!(c, '0'..='9' | 'a'..='f')))
+                    .and_then(Digest::parse)
+                    .map(Self)
+                    .ok_or_else(|| {
+                        format!(
+                            concat!("`{}` is no whole id (`", $prefix, "-` and 64 hexadecimal digits)"),
+                            crate::text::Safe::new(text)
+                        )
+                    })
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -197,6 +267,10 @@ id! {
 id! {
     /// One tenant's files, or a ring's (slug → files).
     FilesId, "ten"
+}
+id! {
+    /// A ring's effective policy and the principals: what an approval was given under.
+    PolicyId, "pol"
 }
 id! {
     /// A rendered container's spec.

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use super::yaml::{Key, Kind, Node};
 use crate::diagnostic::{At, Finding, Findings, Spanned, did_you_mean};
 use crate::text::{Safe, is_unseen};
@@ -192,6 +196,26 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// A moment: a time with its zone, or a day, which begins in UTC.
+    pub fn moment(&self, node: &Node) -> Option<Spanned<Timestamp>> {
+        let text = self.string(node)?;
+        let day = || {
+            // A time of day without a zone would be read as the day it falls on.
+            let day: Date = text.value.parse().ok().filter(|_| text.value.len() == 10)?;
+            Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        };
+        let Some(moment) = text.value.parse().ok().or_else(day) else {
+            self.error(
+                "bad-time",
+                &text.at,
+                format!("`{}` is no moment", Safe::new(&text.value)),
+                "write a day such as `2026-11-23`, which begins in UTC, or `2026-11-23T10:00:00Z`",
+            );
+            return None;
+        };
+        Some(Spanned::new(moment, text.at))
     }
 
     /// A list of strings.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::document;
-use super::names::{CommitId, RingName};
+use super::names::{CommitId, PrincipalName, RingName};
 use super::read::{Fields, Reader};
 use super::settings::{self, LOCAL_DOCKER};
 use super::tree::Tree;
 use super::values::duration_ms;
 use super::yaml::{Key, Node};
-use crate::diagnostic::{At, Finding, Spanned, did_you_mean};
+use super::{decisions, document, principals};
+use crate::diagnostic::{At, Finding, Severity, Spanned, did_you_mean};
 use crate::text::Safe;
 
 mod gates;
@@ -55,6 +55,8 @@ pub struct Ring {
     pub tenant_changes: TenantChanges,
     /// Rollout times.
     pub rollout: RingRollout,
+    /// Whose word it asks for; none: nobody's.
+    pub approvals: Option<Approvals>,
     /// The gates it declares that hold a release back, each where it is written.
     pub gates: Vec<DeclaredGate>,
 }
@@ -83,6 +85,37 @@ impl Default for RingRollout {
         Self {
             observe_ms: 10_000,
             deadline_ms: None,
+        }
+    }
+}
+
+/// Whose word a ring asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvals {
+    /// Where it is written.
+    pub at: At,
+    /// How many approvals.
+    pub required: u32,
+    /// Principals and groups who may give them; empty: every human.
+    pub from: Vec<Spanned<PrincipalName>>,
+    /// Whether authors of what changes may not, as requesters never may.
+    pub exclude_authors: bool,
+    /// Lifts both exclusions.
+    pub allow_self: bool,
+    /// How long an approval counts.
+    pub expires_ms: u64,
+}
+
+impl Approvals {
+    /// What `approval_required: true` says: one approval of any other human, good for a day.
+    fn one(at: At) -> Self {
+        Self {
+            at,
+            required: 1,
+            from: Vec::new(),
+            exclude_authors: false,
+            allow_self: false,
+            expires_ms: 24 * 3600 * 1000,
         }
     }
 }
@@ -233,7 +266,8 @@ fn ring(key: &Key, node: &Node, reader: &Reader) -> Option<(Ring, From)> {
         .get("rollout")
         .and_then(|n| rollout(n, reader))
         .unwrap_or_default();
-    let gates = gates::read(&fields, reader);
+    let approvals = gates::approvals(&fields, reader);
+    let gates = gates::read(&fields, approvals.as_ref(), reader);
     fields.finish();
     let ring = Ring {
         name: name?,
@@ -250,6 +284,7 @@ fn ring(key: &Key, node: &Node, reader: &Reader) -> Option<(Ring, From)> {
         promote_from: None,
         tenant_changes,
         rollout,
+        approvals,
         gates,
     };
     Some((ring, promote_from))
@@ -455,33 +490,31 @@ fn is_image_id(text: &str) -> bool {
         })
 }
 
-/// The other files of `rings/`: those that wait for promotion are refused, the rest is unknown.
+/// The other files of `rings/`: those that nothing judges yet are told of, a hold that nothing respects yet is refused,
+/// and the rest is unknown.
 pub fn other_files(tree: &Tree, reader: &Reader) {
     const LATER: &[(&str, &str)] = &[
-        ("rings/principals.yaml", "principals and signatures"),
-        ("rings/approvals/", "approvals"),
-        ("rings/waivers/", "waivers"),
-        ("rings/holds/", "holds"),
+        (principals::PATH, "signatures: the fleet runs as one without keys"),
+        (decisions::APPROVALS, "approvals: a ring that asks for one waits"),
+        (decisions::WAIVERS, "waivers: a ring that asks for a gate waits"),
     ];
     for (path, entry) in tree.below("rings/") {
         if path == PATH || path.starts_with("rings/pins/") || document::is_for_people(path) {
             continue;
         }
-        if !document::plain(path, entry, reader) {
-            continue;
-        }
         if let Some((_, what)) = LATER.iter().find(|(start, _)| path.starts_with(start)) {
+            let mut finding = Finding::about_path("not-judged", path, format!("nothing judges {what}"))
+                .help("the file is read and checked; it counts when promotion is built");
+            finding.severity = Severity::Warning;
+            reader.report(finding);
+        } else if path.starts_with(decisions::HOLDS) {
             reader.report(
-                Finding::about_path(
-                    "not-carried-out",
-                    path,
-                    format!("{what} are not carried out yet: they come with the promotion gates"),
-                )
-                .help("remove the file; a ring that asks for approval waits until then"),
+                Finding::about_path("not-carried-out", path, "holds are not carried out yet")
+                    .help("remove the file; `auto_deploy: false` and an unchanged pin keep a ring as it is"),
             );
-            continue;
+        } else if document::plain(path, entry, reader) {
+            document::unknown_file(path, [PATH, principals::PATH, "rings/pins/<ring>.yaml"], reader);
         }
-        document::unknown_file(path, [PATH, "rings/pins/<ring>.yaml"], reader);
     }
 }
 

@@ -24,7 +24,11 @@ macro_rules! documents {
 documents![
     "ringfence",
     "rings",
+    "principals",
     "pin",
+    "approval",
+    "waiver",
+    "hold",
     "tenant",
     "stacks",
     "stack",

@@ -1,17 +1,24 @@
 //! The gates that a ring declares. They are validated here and carried out by promotion; until then a ring that
 //! has them waits, and says which.
 
-use super::{DeclaredGate, GateKind, given, time};
+use super::{Approvals, DeclaredGate, GateKind, given, time};
 use crate::diagnostic::{At, Spanned};
+use crate::fleet::principals;
 use crate::fleet::read::{Fields, Reader};
 use crate::fleet::yaml::Node;
 use crate::text::Safe;
 
-const KINDS: &[(&str, ())] = &[("human", ()), ("agent", ())];
-const EXCLUDE: &[(&str, ())] = &[("requester", ()), ("authors", ())];
+/// Which kinds of principals count, and whether they ever do.
+const KINDS: &[(&str, bool)] = &[("human", true), ("agent", false), ("ci", false)];
+/// Whose approvals do not count, and whether these are the authors'.
+const EXCLUDE: &[(&str, bool)] = &[("requester", false), ("authors", true)];
 
-/// Reads `soak`, `checks`, `windows`, `approval_required` and `approvals` of a ring, in the order of the gates.
-pub(super) fn read(fields: &Fields<'_, '_>, reader: &Reader) -> Vec<DeclaredGate> {
+/// Reads `soak`, `checks` and `windows` of a ring, in the order of the gates; `approvals` come after them.
+pub(super) fn read(
+    fields: &Fields<'_, '_>,
+    approvals: Option<&Approvals>,
+    reader: &Reader,
+) -> Vec<DeclaredGate> {
     let mut gates = Vec::new();
     if let Some((node, at)) = given(fields, "soak")
         && let Some(soak) = time(node, reader)
@@ -32,7 +39,10 @@ pub(super) fn read(fields: &Fields<'_, '_>, reader: &Reader) -> Vec<DeclaredGate
             gates.push(gate(GateKind::Window, plural(count, "window"), at));
         }
     }
-    gates.extend(approval(fields, reader));
+    gates.extend(approvals.map(|a| {
+        let count = usize::try_from(a.required).unwrap_or(1);
+        gate(GateKind::Approval, plural(count, "approval"), a.at.clone())
+    }));
     gates
 }
 
@@ -44,7 +54,8 @@ fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn approval(fields: &Fields<'_, '_>, reader: &Reader) -> Option<DeclaredGate> {
+/// Reads `approval_required` and `approvals` of a ring.
+pub(super) fn approvals(fields: &Fields<'_, '_>, reader: &Reader) -> Option<Approvals> {
     let required = given(fields, "approval_required")
         .and_then(|(node, at)| Some(Spanned::new(reader.boolean(node)?, at)));
     let approvals = given(fields, "approvals");
@@ -56,64 +67,77 @@ fn approval(fields: &Fields<'_, '_>, reader: &Reader) -> Option<DeclaredGate> {
             "remove one of the two",
         );
     }
-    if let Some((node, at)) = approvals {
-        let count = approvals_of(node, reader)?;
-        return Some(gate(
-            GateKind::Approval,
-            plural(usize::try_from(count).unwrap_or(1), "approval"),
-            at,
-        ));
+    match approvals {
+        Some((node, at)) => approvals_of(node, at, reader),
+        None => required.filter(|r| r.value).map(|r| Approvals::one(r.at)),
     }
-    required
-        .filter(|r| r.value)
-        .map(|r| gate(GateKind::Approval, plural(1, "approval"), r.at))
 }
 
-/// How many approvals are asked for.
-fn approvals_of(node: &Node, reader: &Reader) -> Option<i64> {
+fn approvals_of(node: &Node, at: At, reader: &Reader) -> Option<Approvals> {
     let fields = reader.fields(node, "`approvals`")?;
-    let required = match fields.get("required") {
-        Some(node) => reader.integer(node, 1..=20),
-        None => Some(1),
-    };
+    let mut approvals = Approvals::one(at);
+    let required = fields
+        .get("required")
+        .map_or(Some(1), |n| reader.integer(n, 1..=20));
     if let Some(node) = fields.get("from") {
-        let from = reader.strings(node);
-        if from.is_some_and(|f| f.is_empty()) {
-            reader.error(
-                "empty-list",
-                &node.at,
-                "nobody is left who may approve",
-                "name principals or groups, or leave `from` out",
-            );
-        }
+        let nobody = "nobody is left who may approve";
+        approvals.from = principals::names(node, nobody, reader).unwrap_or_default();
     }
-    words(fields.get("exclude"), EXCLUDE, reader);
-    words(fields.get("kinds"), KINDS, reader);
+    let exclude = words(fields.get("exclude"), EXCLUDE, reader);
+    approvals.exclude_authors = exclude.iter().any(|e| e.value);
+    humans(fields.get("kinds"), reader);
     if let Some(node) = fields.get("allow_self") {
-        let _ = reader.boolean(node);
+        approvals.allow_self = reader.boolean(node).unwrap_or_default();
     }
-    if let Some(node) = fields.get("expires") {
-        positive(node, reader);
+    if let Some(first) = exclude.first().filter(|_| approvals.allow_self) {
+        reader.error(
+            "contradiction",
+            &first.at,
+            "`allow_self: true` contradicts `exclude`",
+            "remove one of the two",
+        );
+    }
+    if let Some(expires) = fields.get("expires").and_then(|n| positive(n, reader)) {
+        approvals.expires_ms = expires;
     }
     fields.finish();
-    required
+    approvals.required = u32::try_from(required?).ok()?;
+    Some(approvals)
 }
 
-fn words(node: Option<&Node>, words: &[(&'static str, ())], reader: &Reader) {
-    for item in node.and_then(|n| reader.list(n)).unwrap_or_default() {
-        let _ = reader.one_of(item, words);
+/// `kinds` can only say what is so anyway.
+fn humans(node: Option<&Node>, reader: &Reader) {
+    let kinds = words(node, KINDS, reader);
+    if let Some(kind) = kinds.iter().find(|k| !k.value) {
+        reader.error(
+            "not-carried-out",
+            &kind.at,
+            "only the approval of a human counts",
+            "write `kinds: [human]`, or leave it out; an agent may request and hold",
+        );
     }
 }
 
-fn positive(node: &Node, reader: &Reader) {
-    if let Some(Spanned { value: 0, at }) = time(node, reader) {
+fn words<T: Copy>(node: Option<&Node>, words: &[(&'static str, T)], reader: &Reader) -> Vec<Spanned<T>> {
+    node.and_then(|n| reader.list(n))
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|n| Some(Spanned::new(reader.one_of(n, words)?, n.at.clone())))
+        .collect()
+}
+
+fn positive(node: &Node, reader: &Reader) -> Option<u64> {
+    let time = time(node, reader)?;
+    if time.value == 0 {
         reader.error(
             "bad-duration",
-            &at,
+            &time.at,
             "a time of zero",
             "write a time such as `24h`",
         );
+        return None;
     }
+    Some(time.value)
 }
 
 fn checks(node: &Node, reader: &Reader) -> usize {
@@ -140,7 +164,7 @@ fn checks(node: &Node, reader: &Reader) -> usize {
         }
         for key in ["timeout", "interval"] {
             if let Some(node) = fields.get(key) {
-                positive(node, reader);
+                let _ = positive(node, reader);
             }
         }
         fields.finish();
