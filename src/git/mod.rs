@@ -12,6 +12,7 @@ mod location;
 mod mirror;
 mod read;
 mod repo;
+mod signature;
 mod watch;
 mod worktree;
 
@@ -26,5 +27,6 @@ pub use init::init;
 pub use keep::Keep;
 pub use location::Location;
 pub use repo::Repo;
+pub use signature::Signature;
 pub use watch::{Watch, watch};
 pub use worktree::worktree;
