@@ -10,9 +10,11 @@ use ringfence::fleet::names::{CommitId, Owner, RingName, SpecHash};
 use ringfence::fleet::release::Release;
 use ringfence::fleet::tree::Tree;
 use ringfence::fleet::{self, BaseRead, Policy, TenantsRead};
-use ringfence::plan::seen::{Details, EngineHealth, Observation, SeenContainer, SeenNetwork, State};
+use ringfence::plan::seen::{
+    Details, EngineHealth, Observation, SeenContainer, SeenMount, SeenNetwork, State,
+};
 use ringfence::plan::{Input, Plan, plan};
-use ringfence::render::object::{ContainerSpec, Objects, ServiceObject};
+use ringfence::render::object::{ContainerSpec, MountFrom, Objects, ServiceObject};
 use ringfence::render::{self, From};
 
 /// Services of a tenant.
@@ -254,6 +256,7 @@ impl Scene {
             facts: &self.facts,
             known: &self.known,
             specs: &self.specs,
+            declared: &BTreeMap::new(),
             probed: &BTreeMap::new(),
             gave_up: &BTreeMap::new(),
             live: &self.live,
@@ -303,6 +306,21 @@ fn container(object: &ServiceObject, spec: SpecHash) -> SeenContainer {
         health: EngineHealth::Healthy,
         networks: object.networks.keys().cloned().collect(),
         stale_networks: BTreeSet::new(),
+        volumes: object
+            .spec
+            .mounts
+            .iter()
+            .filter_map(|(path, mount)| match &mount.from {
+                MountFrom::Volume(volume) => Some((
+                    path.clone(),
+                    SeenMount {
+                        volume: volume.clone(),
+                        writable: !mount.read_only,
+                    },
+                )),
+                _ => None,
+            })
+            .collect(),
         stamp: String::new(),
         created: now(),
         details: Some(Details {

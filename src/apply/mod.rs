@@ -1,6 +1,7 @@
 //! Carries out a plan: engine calls, written to the ledger before and after. Nothing here waits for health or time; a
 //! service's list of calls ends where one of them cannot be made yet.
 
+mod declared;
 mod progress;
 mod service;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+pub use declared::Declared;
 pub use progress::{Progress, ProgressSink};
 pub use service::{Ended, Outcome};
 
@@ -32,6 +34,7 @@ pub enum ApplyError {
 pub struct Applier {
     engine: Engine,
     store: Arc<Store>,
+    declared: Declared,
     calls: Arc<Semaphore>,
     progress: ProgressSink,
 }
@@ -41,11 +44,17 @@ impl Applier {
     /// (peers: two cores are full at 2 to 4).
     pub fn new(engine: Engine, store: Arc<Store>, at_once: usize, progress: ProgressSink) -> Self {
         Self {
+            declared: Declared::new(engine.clone()),
             engine,
             store,
             calls: Arc::new(Semaphore::new(at_once)),
             progress,
         }
+    }
+
+    /// Which volumes images declare.
+    pub fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// Makes a service's calls until it must wait or is done.

@@ -12,6 +12,7 @@ use crate::fleet::names::{ServiceKey, SpecHash};
 use crate::plan::foresee::effect;
 use crate::plan::replace::{Call, Next, Seat, Wait, next};
 use crate::plan::services::{ServicePlan, extra_networks};
+use crate::render::object::{MountFrom, MountSpec, ServiceObject};
 use crate::store::StepOutcome;
 
 /// A service never makes more calls in one go: a table that went round in a circle would end here.
@@ -27,6 +28,8 @@ pub enum Ended {
     Done,
     /// It waits.
     Waits(Wait),
+    /// What was found out changes its plan: the next one goes on.
+    Again,
     /// A call failed.
     Failed(ApplyError),
 }
@@ -158,8 +161,9 @@ impl<'a> Run<'a> {
                 Next::Wait(wait) => return Ok(Ended::Waits(wait)),
                 Next::Call(call) => call,
             };
-            let made = match self.journalled(&call).await {
-                Ok(made) => made,
+            let made = match self.one(&call).await {
+                Ok(Some(made)) => made,
+                Ok(None) => return Ok(Ended::Again),
                 Err(error) => {
                     self.outcome.making = matches!(
                         call,
@@ -181,6 +185,49 @@ impl<'a> Run<'a> {
             self.outcome.calls += 1;
         }
         Ok(Ended::Done)
+    }
+
+    /// One call, and what it made. None: its image declares volumes that the plan could not know of.
+    async fn one(&mut self, call: &Call) -> Result<Option<String>, ApplyError> {
+        if matches!(call, Call::Create { .. }) && !self.knows_volumes().await? {
+            return Ok(None);
+        }
+        self.journalled(call).await.map(Some)
+    }
+
+    /// Whether the plan knows what a new container mounts. Where its image was not there yet, it is fetched now.
+    async fn knows_volumes(&mut self) -> Result<bool, EngineError> {
+        let Some(object) = self.plan.object.clone().filter(|_| self.plan.volumes.is_none()) else {
+            return Ok(true);
+        };
+        let declared = match self.applier.declared.look_at(&object.spec.image).await? {
+            Some(declared) => declared,
+            None => {
+                self.pull(&object).await?;
+                let declared = self.applier.declared.look_at(&object.spec.image).await?;
+                declared.ok_or_else(|| missing(&object))?
+            }
+        };
+        let mounted = declared.iter().all(|path| object.spec.mounts.contains_key(path));
+        if mounted {
+            self.plan.volumes = Some(BTreeMap::new());
+        }
+        Ok(mounted)
+    }
+
+    async fn pull(&self, object: &ServiceObject) -> Result<(), EngineError> {
+        if !object.spec.image.contains('@') {
+            // What no registry has proved cannot be asked of one.
+            return Err(missing(object));
+        }
+        let pull = self.applier.engine.pull(&object.spec.image, |p| {
+            self.tell(Progress::Pull {
+                image: object.image_name.clone(),
+                current: p.current.unwrap_or(0),
+                total: p.total.unwrap_or(0),
+            });
+        });
+        pull.await
     }
 
     /// The engine refuses to rename a container that is between two restarts. One that is not wanted any more is told not
@@ -280,10 +327,7 @@ impl<'a> Run<'a> {
         let Some(mut object) = self.plan.object.clone() else {
             return Ok(String::new());
         };
-        if self.plan.aim.stop_first {
-            // An engine that restarts in between must not start it beside the old one; the table sets the policy later.
-            Arc::make_mut(&mut Arc::make_mut(&mut object).spec).restart = Restart::No;
-        }
+        self.complete(&mut object);
         let object = &object;
         let engine = &self.applier.engine;
         let first = {
@@ -291,20 +335,34 @@ impl<'a> Run<'a> {
             engine.create_container(name, object).await
         };
         match first {
-            Err(EngineError::ImageMissing { .. }) if object.spec.image.contains('@') => {
-                let image = object.image_name.clone();
-                let pull = engine.pull(&object.spec.image, |p| {
-                    self.tell(Progress::Pull {
-                        image: image.clone(),
-                        current: p.current.unwrap_or(0),
-                        total: p.total.unwrap_or(0),
-                    });
-                });
-                pull.await?;
+            Err(EngineError::ImageMissing { .. }) => {
+                self.pull(object).await?;
                 engine.create_container(name, object).await
             }
             other => other,
         }
+    }
+
+    /// What a new container has beside what its hash speaks of.
+    fn complete(&self, object: &mut Arc<ServiceObject>) {
+        let volumes = self.plan.volumes.iter().flatten();
+        if !self.plan.aim.stop_first && volumes.clone().next().is_none() {
+            return;
+        }
+        let spec = Arc::make_mut(&mut Arc::make_mut(object).spec);
+        if self.plan.aim.stop_first {
+            // An engine that restarts in between must not start it beside the old one; the table sets the policy later.
+            spec.restart = Restart::No;
+        }
+        let mounts = volumes.map(|(path, volume)| {
+            let mount = MountSpec {
+                from: MountFrom::Volume(volume.clone()),
+                read_only: false,
+                no_copy: false,
+            };
+            (path.clone(), mount)
+        });
+        spec.mounts.extend(mounts);
     }
 
     fn words(&self, call: &Call) -> String {
@@ -335,5 +393,16 @@ impl<'a> Run<'a> {
 
     fn tell(&self, progress: Progress) {
         self.applier.progress.tell(progress);
+    }
+}
+
+/// The engine does not have an image, and nobody can give it.
+fn missing(object: &ServiceObject) -> EngineError {
+    EngineError::ImageMissing {
+        what: format!("make a container of {}", object.key),
+        message: format!(
+            "the engine has no image {} ({})",
+            object.image_name, object.spec.image
+        ),
     }
 }

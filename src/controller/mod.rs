@@ -170,6 +170,8 @@ pub struct Controller {
     looks: Looks,
     gave_up: BTreeMap<String, Timestamp>,
     specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
+    /// The paths for which images declare volumes, as far as they were looked at.
+    declared: Arc<BTreeMap<String, BTreeSet<String>>>,
     live: Live,
     /// Failures that there is nothing to go back from: container ids, told once.
     told: BTreeSet<String>,
@@ -264,6 +266,7 @@ impl Controller {
             looks,
             gave_up: BTreeMap::new(),
             specs: BTreeMap::new(),
+            declared: Arc::default(),
             live,
             told: BTreeSet::new(),
             drift: BTreeSet::new(),
@@ -308,6 +311,7 @@ impl Controller {
         }
         match outcome.ended {
             Ended::Done => self.backoff.worked(&outcome.key),
+            Ended::Again => {}
             Ended::Waits(wait) => {
                 if let Wait::Drain { id, .. } = wait {
                     self.gave_up.entry(id).or_insert(now);

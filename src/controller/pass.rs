@@ -16,7 +16,7 @@ use crate::engine::EngineError;
 use crate::fleet::names::{Owner, ServiceKey, SpecHash};
 use crate::plan::replace::Health;
 use crate::plan::seen::{Details, Observation, SeenContainer, State};
-use crate::plan::{Action, Hold, Input, Plan, plan};
+use crate::plan::{Action, Hold, Input, Plan, ServicePlan, plan};
 use crate::render::object::MountFrom;
 
 /// So often the world is looked at, though nothing woke us.
@@ -82,7 +82,7 @@ impl Controller {
             .conditions
             .extend(self.learn(&wanted.objects, request.refresh).await);
         self.probes.ask_once(&wanted.objects, &seen, true).await;
-        let mut plan = self.plan(&wanted, &seen, &facts, now)?;
+        let mut plan = self.plan(&wanted, &seen, &facts, now).await?;
         gathered.conditions.extend(unread);
         hold_removals(&mut plan, &mut gathered, request);
         scope_plan(&mut plan, request, &gathered.decision);
@@ -172,10 +172,10 @@ impl Controller {
         }
         self.remember_asked(&gathered.decision, &wanted, &acting, now)?;
         let facts = self.parts.store.facts()?;
-        let mut plan = self.plan(&wanted, &seen, &facts, now)?;
+        let mut plan = self.plan(&wanted, &seen, &facts, now).await?;
         if request.adopt && self.adopt(&mut plan, &gathered.decision, now)? {
             let facts = self.parts.store.facts()?;
-            plan = self.plan(&wanted, &seen, &facts, now)?;
+            plan = self.plan(&wanted, &seen, &facts, now).await?;
         }
         self.count_ends(&plan, &seen, now);
         hold_removals(&mut plan, &mut gathered, request);
@@ -248,14 +248,39 @@ impl Controller {
         Ok(self.parts.store.volumes(&new, true)?)
     }
 
-    /// The plan of this moment.
-    fn plan(
+    /// The plan of this moment. Which volumes a new container mounts its image says: one that the engine has is looked at
+    /// now, any other once it was fetched.
+    async fn plan(
         &mut self,
         wanted: &Wanted,
         seen: &Observation,
         facts: &Facts,
         now: Timestamp,
     ) -> Result<Plan, ControllerError> {
+        let plan = self.plan_so_far(wanted, seen, facts, now)?;
+        let free = plan.services.iter().filter(|s| !self.busy.contains(&s.key));
+        let images: BTreeSet<&str> = free.filter_map(ServicePlan::unknown_image).collect();
+        let declared = self.applier.declared();
+        let looked: Vec<bool> = stream::iter(images)
+            // Where that fails, the service's own calls ask once more and tell.
+            .map(async |image| declared.look_at(image).await.is_ok_and(|found| found.is_some()))
+            .buffer_unordered(READS_AT_ONCE)
+            .collect()
+            .await;
+        if looked.contains(&true) {
+            return self.plan_so_far(wanted, seen, facts, now);
+        }
+        Ok(plan)
+    }
+
+    fn plan_so_far(
+        &mut self,
+        wanted: &Wanted,
+        seen: &Observation,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Result<Plan, ControllerError> {
+        self.declared = self.applier.declared().known();
         self.probes.follow(&wanted.objects, seen);
         for object in wanted.objects.services.values() {
             self.specs
@@ -299,6 +324,7 @@ impl Controller {
             facts,
             known,
             specs: &self.specs,
+            declared: &self.declared,
             probed,
             gave_up: &self.gave_up,
             live: &self.live,
@@ -351,10 +377,11 @@ impl Controller {
             // The engine would make a volume that is not there by itself, without our labels.
             .filter(|s| {
                 let mounts = s.object.iter().flat_map(|o| o.spec.mounts.values());
-                let mut volumes = mounts.filter_map(|mount| match &mount.from {
+                let volumes = mounts.filter_map(|mount| match &mount.from {
                     MountFrom::Volume(name) => Some(name),
                     _ => None,
                 });
+                let mut volumes = volumes.chain(s.volumes.iter().flat_map(BTreeMap::values));
                 !volumes.any(|name| self.missing_volumes.contains(name))
             })
             .filter(|s| s.blocked.is_none())

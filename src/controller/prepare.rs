@@ -13,7 +13,6 @@ use super::{Controller, ControllerError, Request};
 use crate::engine::{Engine, EngineError, labels, subnets};
 use crate::fleet::Policy;
 use crate::fleet::settings::AddressPool;
-use crate::plan::replace::Call;
 use crate::render::object::NetworkObject;
 use crate::store::NewEvent;
 
@@ -57,11 +56,7 @@ impl Controller {
         let (plan, known) = (&self.last.plan, self.parts.store.known()?);
         let mut creates: Vec<_> = Vec::new();
         let mut specs: Vec<_> = Vec::new();
-        for service in plan
-            .services
-            .iter()
-            .filter(|s| s.steps.iter().any(|c| matches!(c, Call::Create { .. })))
-        {
+        for service in plan.services.iter().filter(|s| s.makes()) {
             let Some(object) = &service.object else { continue };
             let name = format!("{}.{}", object.base_name, object.hash.0.short());
             // Until a create is through each pass plans it again; it was written down by the first.
@@ -74,6 +69,7 @@ impl Controller {
         creates.extend(plan.make_volumes.iter().map(|v| (v.name.clone(), None)));
         // A spec without its name harms nothing; a name promises that its spec can be shown.
         self.parts.store.keep_specs(&specs)?;
+        self.parts.store.image_volumes(&plan.image_volumes)?;
         self.parts.store.know(&creates, Timestamp::now())?;
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Controller {
                 .complete(&self.parts.engine, &base.base, &mut found.release)
                 .await;
             if act {
-                self.take(&ring.name, &found, &serving)?;
+                self.take(&ring.name, &found, &serving, seen)?;
             }
             remember(Arc::make_mut(facts), &ring.name, &found);
         }
@@ -150,7 +150,13 @@ impl Controller {
     }
 
     /// Writes down what was found, as if it had been made by us.
-    fn take(&self, ring: &RingName, found: &Found, serving: &Serving<'_>) -> Result<(), ControllerError> {
+    fn take(
+        &self,
+        ring: &RingName,
+        found: &Found,
+        serving: &Serving<'_>,
+        seen: &Observation,
+    ) -> Result<(), ControllerError> {
         let now = Timestamp::now();
         let (store, books) = (&self.parts.store, &self.parts.books);
         let release = &found.release;
@@ -162,8 +168,13 @@ impl Controller {
         let objects = &found.objects;
         let names = objects.networks.keys().chain(objects.volumes.keys());
         let mut known: Vec<(String, Option<SpecHash>)> = names.map(|name| (name.clone(), None)).collect();
-        let containers = serving.values().flat_map(BTreeMap::values);
-        known.extend(containers.map(|c| (c.name.clone(), c.spec)));
+        let containers = || serving.values().flat_map(BTreeMap::values);
+        known.extend(containers().map(|c| (c.name.clone(), c.spec)));
+        // Those that their images declare: what carries our labels is ours.
+        let mounted = containers().flat_map(|c| c.volumes.values().map(|m| &m.volume));
+        let ours: BTreeSet<&String> = seen.volumes.iter().map(|v| &v.name).collect();
+        let ours = mounted.filter(|name| ours.contains(name));
+        known.extend(ours.map(|name| (name.clone(), None)));
         store.know(&known, now)?;
         let specs: Vec<_> = objects
             .services

@@ -84,6 +84,8 @@ pub struct Facts {
     pub failed_specs: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
     /// Volumes that were seen: where one is gone, so is its data.
     pub volumes: BTreeSet<String>,
+    /// The volume of each path that an image asks for and no spec mounts.
+    pub image_volumes: BTreeMap<ServiceKey, BTreeMap<String, String>>,
     /// Jobs that ended with 0.
     pub jobs_done: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
 }

@@ -1,5 +1,6 @@
 //! Calls about images.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::models::{CreateImageInfo, ImageInspect};
@@ -24,8 +25,9 @@ pub struct Image {
     pub repo_digests: Vec<String>,
     /// Whether it brings its own healthcheck.
     pub has_healthcheck: bool,
-    /// Paths for which the engine makes anonymous volumes.
-    pub volumes: Vec<String>,
+    /// Paths for which the engine makes a volume without a name, where nothing is mounted there: as it cleans them. One
+    /// that is not absolute is left out, since nothing else can be mounted there.
+    pub volumes: BTreeSet<String>,
     /// Its environment, `KEY=value`.
     pub env: Vec<String>,
 }
@@ -211,9 +213,27 @@ fn seen(image: ImageInspect) -> Option<Image> {
         id: image.id.filter(|id| !id.is_empty())?,
         repo_digests: image.repo_digests.unwrap_or_default(),
         has_healthcheck,
-        volumes: config.volumes.unwrap_or_default(),
+        volumes: config
+            .volumes
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|path| cleaned(path))
+            .collect(),
         env: config.env.unwrap_or_default(),
     })
+}
+
+/// An absolute path without `.`, `..` and slashes too many; none where there is no such, or it is the root.
+fn cleaned(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.strip_prefix('/')?.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| format!("/{}", parts.join("/")))
 }
 
 fn said(word: CreateImageInfo) -> PullProgress {
@@ -263,6 +283,22 @@ mod tests {
         assert_eq!(split("r:5000/a"), ("r:5000/a", Some("latest")));
         assert_eq!(split("r:5000/a:1"), ("r:5000/a", Some("1")));
         assert_eq!(split("a@sha256:00"), ("a@sha256:00", None));
+    }
+
+    #[test]
+    fn paths_of_volumes_are_read_as_the_engine_reads_them() {
+        for (path, want) in [
+            ("/data", Some("/data")),
+            ("/data/", Some("/data")),
+            ("/a//b/./../c", Some("/a/c")),
+            ("/../a", Some("/a")),
+            ("/a/..", None),
+            ("/", None),
+            ("", None),
+            ("rel/x", None),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), want, "{path}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HostConfig,
-    Network, RestartPolicyNameEnum,
+    MountPoint, Network, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
@@ -16,7 +16,9 @@ use super::error::{Attempt, EngineError};
 use super::{Engine, READ, labels};
 use crate::digest::Digest;
 use crate::fleet::compose::service::{Limits, Restart};
-use crate::plan::seen::{Details, EngineHealth, Observation, SeenContainer, SeenNetwork, SeenVolume, State};
+use crate::plan::seen::{
+    Details, EngineHealth, Observation, SeenContainer, SeenMount, SeenNetwork, SeenVolume, State,
+};
 
 impl Engine {
     /// Three calls at once: our containers (stopped ones too), all networks, our volumes. Whatever of it cannot be
@@ -187,6 +189,7 @@ fn container(summary: ContainerSummary) -> Result<Listed, &'static str> {
     let networks = networks.unwrap_or_default();
     let state = state(summary.state.ok_or("a container has no State")?);
     let status = summary.status.as_deref().unwrap_or_default();
+    let mounts = summary.mounts.unwrap_or_default();
     let seen = SeenContainer {
         id: summary
             .id
@@ -202,6 +205,7 @@ fn container(summary: ContainerSummary) -> Result<Listed, &'static str> {
         health: health(status),
         stamp: stamp(state, status, &networks),
         stale_networks: BTreeSet::new(),
+        volumes: mounts.into_iter().filter_map(volume).collect(),
         created: summary
             .created
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -216,6 +220,15 @@ fn container(summary: ContainerSummary) -> Result<Listed, &'static str> {
         seen,
         ends: ends.collect(),
     })
+}
+
+/// A volume that is mounted, with its path.
+fn volume(mount: MountPoint) -> Option<(String, SeenMount)> {
+    let seen = SeenMount {
+        volume: mount.name.filter(|_| mount.typ.as_deref() == Some("volume"))?,
+        writable: mount.rw.unwrap_or(true),
+    };
+    Some((mount.destination?, seen))
 }
 
 /// Each start, and each connecting, gives a container new ends of its networks; one that ended has its code in the text.

@@ -36,8 +36,8 @@ pub(super) struct Look<'a> {
     ports: BTreeMap<HostPort, Vec<&'a str>>,
     /// The same of services that are wanted no more and still run.
     held: BTreeMap<HostPort, Vec<&'a str>>,
-    /// Volumes that are wanted, that were there, and that are gone.
-    lost: BTreeSet<&'a str>,
+    /// Our volumes that exist.
+    volumes: BTreeSet<&'a str>,
 }
 
 /// A port of the host, and for what.
@@ -80,7 +80,7 @@ impl<'a> Look<'a> {
             unknown: BTreeMap::new(),
             ports: BTreeMap::new(),
             held: BTreeMap::new(),
-            lost: lost_volumes(input),
+            volumes: input.seen.volumes.iter().map(|v| v.name.as_str()).collect(),
             input,
             wanted: input.wanted.networks.values().map(|n| &n.owner).collect(),
             networks: input
@@ -148,9 +148,14 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Whether a volume was there, is wanted and is gone.
+    /// Whether a volume of ours is there.
+    pub(super) fn has_volume(&self, name: &str) -> bool {
+        self.volumes.contains(name)
+    }
+
+    /// Whether a volume was there and is gone.
     pub(super) fn is_lost(&self, volume: &str) -> bool {
-        self.lost.contains(volume)
+        !self.has_volume(volume) && self.input.facts.volumes.contains(volume)
     }
 
     /// A container that carries a service's labels and that nobody wrote down.
@@ -228,14 +233,6 @@ impl<'a> Look<'a> {
     pub(super) fn is_written(&self, name: &str) -> bool {
         self.input.known.contains_key(name)
     }
-}
-
-fn lost_volumes<'a>(input: &'a Input<'_>) -> BTreeSet<&'a str> {
-    let there: BTreeSet<&str> = input.seen.volumes.iter().map(|v| v.name.as_str()).collect();
-    let wanted = input.wanted.volumes.keys().map(String::as_str);
-    wanted
-        .filter(|name| !there.contains(name) && input.facts.volumes.contains(*name))
-        .collect()
 }
 
 /// Containers of a service.

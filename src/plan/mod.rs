@@ -13,6 +13,7 @@ pub mod services;
 pub mod show;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
 pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,8 @@ pub struct Input<'a> {
     pub known: &'a BTreeMap<String, Option<SpecHash>>,
     /// Specs by hash, for differences.
     pub specs: &'a BTreeMap<SpecHash, Arc<ContainerSpec>>,
+    /// The paths for which images declare a volume, by their exact reference, of those that were looked at.
+    pub declared: &'a BTreeMap<String, BTreeSet<String>>,
     /// What the probes say, by container id.
     pub probed: &'a BTreeMap<String, Health>,
     /// When containers gave their name up, by id.
@@ -80,6 +83,9 @@ pub struct Plan {
     /// Volumes that were there and are gone: an empty one is never made in their place unasked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost_volumes: Vec<VolumeObject>,
+    /// In which volume a service keeps what its image declares as data, where the ledger does not know it yet.
+    #[serde(skip)]
+    pub image_volumes: Vec<(ServiceKey, String, String)>,
     /// Live directories to write, by folder, with the files that differ.
     pub write_live: BTreeMap<String, Vec<String>>,
     /// Services that are not as they shall be.
@@ -170,6 +176,7 @@ impl Plan {
         self.make_networks.retain(|n| keep(&n.owner));
         self.make_volumes.retain(|v| keep(&v.owner));
         self.lost_volumes.retain(|v| keep(&v.owner));
+        self.image_volumes.retain(|(key, ..)| keep(&key.owner));
         self.adoptable.retain(|a| keep(&a.owner));
         self.double_networks.retain(|n| keep(&n.owner));
         self.remove_networks.retain(|n| keep(&n.owner));
@@ -212,8 +219,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         plan.adoptable.extend(Adoptable::container(container));
     }
     plan.running = by_key.keys().cloned().collect();
-    let mut ready = BTreeMap::new();
-    services::plan(&look, &by_key, &mut ready, &mut plan);
+    services::plan(&look, &by_key, &mut plan);
     networks(&look, &mut plan);
     volumes(&look, &mut plan);
     for live in input.wanted.live.values() {
@@ -273,9 +279,8 @@ fn networks(look: &Look<'_>, plan: &mut Plan) {
 
 fn volumes(look: &Look<'_>, plan: &mut Plan) {
     let seen = &look.input.seen.volumes;
-    let there: BTreeSet<&str> = seen.iter().map(|v| v.name.as_str()).collect();
     for volume in look.input.wanted.volumes.values() {
-        if there.contains(volume.name.as_str()) || look.hold(&volume.owner) == Hold::Untouched {
+        if look.has_volume(&volume.name) || look.hold(&volume.owner) == Hold::Untouched {
             continue;
         }
         if look.is_lost(&volume.name) {
@@ -307,21 +312,38 @@ fn volumes(look: &Look<'_>, plan: &mut Plan) {
                 });
             }
         }
+        let nameless = nameless_volumes(look.input, owner);
+        plan.remove_volumes.extend(nameless.map(|name| VolumeObject {
+            name: name.clone(),
+            owner: owner.clone(),
+        }));
     }
+}
+
+/// The volumes of an owner that the engine named: they carry no label, and the ledger alone knows them.
+fn nameless_volumes<'a>(input: &'a Input<'_>, owner: &'a Owner) -> impl Iterator<Item = &'a String> {
+    let services = input
+        .facts
+        .image_volumes
+        .iter()
+        .filter(|(key, _)| key.owner == *owner);
+    let named = services.flat_map(|(_, paths)| paths.values());
+    named.filter(|name| volumes::is_nameless(name))
 }
 
 /// The volumes of all tenants that are erased.
 fn erased_volumes<'a>(input: &'a Input<'_>) -> impl Iterator<Item = String> + 'a {
-    let slugs = input.erased.iter().filter_map(|owner| match owner {
-        Owner::Tenant(slug) => Some(slug),
+    let tenants = input.erased.iter().filter_map(|owner| match owner {
+        Owner::Tenant(slug) => Some((owner, slug)),
         _ => None,
     });
-    slugs.flat_map(|slug| {
+    tenants.flat_map(|(owner, slug)| {
         let own = input.seen.volumes.iter().filter(move |v| {
             v.labels
                 .get("dev.ringfence.tenant")
                 .is_some_and(|t| t == slug.as_str())
         });
-        own.map(|v| v.name.clone())
+        let own = own.map(|v| &v.name).chain(nameless_volumes(input, owner));
+        own.cloned()
     })
 }

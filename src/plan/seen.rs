@@ -69,6 +69,15 @@ pub struct Details {
     pub addresses: BTreeMap<String, String>,
 }
 
+/// A volume that a container mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenMount {
+    /// Its full name.
+    pub volume: String,
+    /// Whether it may be written.
+    pub writable: bool,
+}
+
 /// A container with our instance label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenContainer {
@@ -96,6 +105,8 @@ pub struct SeenContainer {
     pub networks: BTreeSet<String>,
     /// Those of them that were removed meanwhile: what has the name now is another network.
     pub stale_networks: BTreeSet<String>,
+    /// The volumes that it mounts, by path.
+    pub volumes: BTreeMap<String, SeenMount>,
     /// What the list shows of its present run. While it stays equal, so does all that an inspection shows, but for what
     /// `docker update` changes.
     pub stamp: String,

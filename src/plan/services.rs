@@ -12,6 +12,7 @@ use super::live;
 use super::look::{ByKey, Look};
 use super::replace::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next, part};
 use super::seen::{SeenContainer, State};
+use super::volumes::{self, Names, Played, Volumes};
 use super::why::{Why, differences};
 use super::{Hold, Plan};
 use crate::fleet::compose::service::{Condition, Restart};
@@ -73,6 +74,10 @@ pub struct ServicePlan {
     /// The object, where it is wanted.
     #[serde(skip)]
     pub object: Option<Arc<ServiceObject>>,
+    /// Volumes that a new container mounts beside those of its spec, since its image declares them. None: its image is
+    /// not known yet.
+    #[serde(skip)]
+    pub volumes: Option<Volumes>,
     /// Containers that must be thawed before anything else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thaw: Vec<String>,
@@ -103,6 +108,18 @@ impl ServicePlan {
         !self.thaw.is_empty() || !self.dead.is_empty() || matches!(self.next(now), Next::Call(_))
     }
 
+    /// The image of a container that is to be made, where nobody has looked at it yet.
+    pub fn unknown_image(&self) -> Option<&str> {
+        let unknown = self.volumes.is_none() && self.makes();
+        let object = self.object.as_ref().filter(|_| unknown)?;
+        Some(&object.spec.image)
+    }
+
+    /// Whether a container is to be made.
+    pub fn makes(&self) -> bool {
+        self.steps.iter().any(|call| matches!(call, Call::Create { .. }))
+    }
+
     /// The next call, if there is one now.
     pub fn next(&self, now: Timestamp) -> Next {
         next(&self.aim, &self.seats, now)
@@ -128,13 +145,19 @@ fn base_of(name: &str, service: &str) -> String {
     }
 }
 
-/// Plans every service that is wanted or seen. `ready` remembers what dependencies have.
-pub(super) fn plan(
-    look: &Look<'_>,
-    by_key: &ByKey<'_>,
-    ready: &mut BTreeMap<(ServiceKey, &'static str), bool>,
-    out: &mut Plan,
-) {
+/// What is found out on the way from service to service.
+struct Found<'a> {
+    /// What dependencies have.
+    ready: BTreeMap<(ServiceKey, &'static str), bool>,
+    names: Names<'a>,
+}
+
+/// Plans every service that is wanted or seen.
+pub(super) fn plan(look: &Look<'_>, by_key: &ByKey<'_>, out: &mut Plan) {
+    let mut found = Found {
+        ready: BTreeMap::new(),
+        names: Names::new(look.input),
+    };
     let keys: BTreeSet<&ServiceKey> = look.input.wanted.services.keys().chain(by_key.keys()).collect();
     let none = Vec::new();
     for key in keys {
@@ -149,20 +172,22 @@ pub(super) fn plan(
             out.notes
                 .extend(seen.iter().filter_map(|c| set_by_hand(object, c)));
         }
-        if let Some(plan) = one(look, by_key, ready, key, object, seen) {
+        if let Some((plan, kept)) = one(look, by_key, &mut found, key, object, seen) {
+            volumes::note(look, &plan, kept, seen, out);
             out.services.push(plan);
         }
     }
 }
 
+/// A service's part, and where it has the data that its image declares.
 fn one(
     look: &Look<'_>,
     by_key: &ByKey<'_>,
-    ready: &mut BTreeMap<(ServiceKey, &'static str), bool>,
+    found: &mut Found<'_>,
     key: &ServiceKey,
     wanted: Option<&Arc<ServiceObject>>,
     seen: &[&SeenContainer],
-) -> Option<ServicePlan> {
+) -> Option<(ServicePlan, Volumes)> {
     let object = wanted.map(Arc::as_ref);
     let (dead, seen): (Vec<&SeenContainer>, Vec<&SeenContainer>) =
         seen.iter().partition(|c| c.state == State::Dead);
@@ -170,11 +195,15 @@ fn one(
     let may_start = object.is_none_or(|o| {
         o.depends_on
             .iter()
-            .all(|(dep, c)| is_ready(look, by_key, ready, dep, *c))
+            .all(|(dep, c)| is_ready(look, by_key, &mut found.ready, dep, *c))
             && !look.port_is_held(o)
     });
-    let aim = aim(look, key, object, seen, may_start);
+    let mut aim = aim(look, key, object, seen, may_start);
     let seats: Vec<Seat> = seen.iter().map(|c| seat(look, object, &aim, c)).collect();
+    let parts = seats.iter().map(|seat| part(&aim, seat));
+    let played: Vec<Played<'_>> = seen.iter().copied().zip(parts).collect();
+    let order = order(look, object, &played);
+    aim.stop_first = matches!(order, RolloutOrder::StopFirst(_));
     let (now, since) = (look.input.now, look.input.watched_since);
     let thaw = ids(seen, |c| c.state == State::Paused);
     let next = next(&aim, &seats, now);
@@ -207,14 +236,16 @@ fn one(
         .iter()
         .filter_map(|c| next_look(object?, c, since, now))
         .min();
-    Some(ServicePlan {
+    let kept = volumes::kept(look, key, object, &played);
+    let volumes = object.and_then(|o| volumes::of_new(look, &mut found.names, o, &kept));
+    let plan = ServicePlan {
         key: key.clone(),
         ring: object.map(|o| o.ring.clone()),
         action,
         why,
-        order: match object.map(|o| &o.order) {
-            Some(RolloutOrder::StopFirst(why)) => format!("stop-first: {why}"),
-            _ => "start-first".to_owned(),
+        order: match order {
+            RolloutOrder::StopFirst(why) => format!("stop-first: {why}"),
+            RolloutOrder::StartFirst { .. } => "start-first".to_owned(),
         },
         waits: match next {
             Next::Wait(wait) => Some(wait),
@@ -228,8 +259,19 @@ fn one(
         object: wanted.cloned(),
         thaw,
         dead,
-        blocked: blocked(look, key, object),
-    })
+        blocked: blocked(look, key, object, volumes.as_ref()),
+        volumes,
+    };
+    Some((plan, kept))
+}
+
+/// What the service says, but for what only its containers show.
+fn order(look: &Look<'_>, object: Option<&ServiceObject>, played: &[Played<'_>]) -> RolloutOrder {
+    let free = RolloutOrder::StartFirst { asked: false };
+    let Some(object) = object else { return free };
+    let why = (object.order == free).then(|| volumes::shared(look, object, played));
+    why.flatten()
+        .map_or_else(|| object.order.clone(), RolloutOrder::StopFirst)
 }
 
 fn ids(seen: &[&SeenContainer], of: impl Fn(&SeenContainer) -> bool) -> Vec<String> {
@@ -262,7 +304,7 @@ fn aim(
             .get(key)
             .cloned()
             .unwrap_or_default(),
-        stop_first: object.is_some_and(|o| matches!(o.order, RolloutOrder::StopFirst(_))),
+        stop_first: false,
         restart: object.map_or(Restart::No, |o| o.spec.restart),
         drain_ms: object.map_or(0, |o| o.drain_ms),
         may_start,
@@ -280,18 +322,28 @@ fn aim(
 
 /// A container that nobody wrote down may be the service itself, on the same data: another one is not started beside it.
 /// And a container would be hung on whichever network has the name.
-fn blocked(look: &Look<'_>, key: &ServiceKey, object: Option<&ServiceObject>) -> Option<String> {
+fn blocked(
+    look: &Look<'_>,
+    key: &ServiceKey,
+    object: Option<&ServiceObject>,
+    declared: Option<&Volumes>,
+) -> Option<String> {
     if let Some(name) = look.unknown_of(key) {
         return Some(format!(
             "container {} carries its labels and stands in no ledger of ours: remove it, or take it with `ringfence apply --adopt`",
             Safe::new(name)
         ));
     }
-    let lost = object?.spec.mounts.values().find_map(|mount| match &mount.from {
-        MountFrom::Volume(name) => Some(name).filter(|name| look.is_lost(name)),
-        _ => None,
-    });
-    if let Some(volume) = lost {
+    let mounts = object?
+        .spec
+        .mounts
+        .values()
+        .filter_map(|mount| match &mount.from {
+            MountFrom::Volume(name) => Some(name),
+            _ => None,
+        });
+    let mut mounts = mounts.chain(declared.into_iter().flat_map(Volumes::values));
+    if let Some(volume) = mounts.find(|name| look.is_lost(name)) {
         return Some(format!("its volume {volume} is gone, with its data"));
     }
     let home = &object?.home_network;

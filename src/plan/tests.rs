@@ -4,6 +4,7 @@ mod converges;
 mod live;
 mod steps;
 mod verdicts;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +67,7 @@ fn object(owner: &Owner, service: &str, n: u8) -> ServiceObject {
         networks: BTreeMap::from([(home.clone(), Attachment::default())]),
         home_network: home,
         depends_on: BTreeMap::new(),
-        order: RolloutOrder::StartFirst,
+        order: RolloutOrder::StartFirst { asked: false },
         drain_ms: 1000,
         health: HealthSource::Engine,
         deadline_ms: 60_000,
@@ -101,6 +102,7 @@ fn container(owner: &Owner, service: &str, n: u8, name: &str) -> SeenContainer {
         image: format!("sha256:{n:064x}"),
         image_id: format!("sha256:{n:064x}"),
         stale_networks: BTreeSet::new(),
+        volumes: BTreeMap::new(),
         stamp: String::new(),
         state: State::Running,
         health: EngineHealth::Healthy,
@@ -120,6 +122,7 @@ struct Scene {
     facts: Facts,
     known: BTreeMap<String, Option<SpecHash>>,
     specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
+    declared: BTreeMap<String, BTreeSet<String>>,
     probed: BTreeMap<String, Health>,
     gave_up: BTreeMap<String, Timestamp>,
     live: BTreeMap<String, BTreeMap<String, String>>,
@@ -141,6 +144,7 @@ impl Scene {
             facts: &self.facts,
             known: &self.known,
             specs: &self.specs,
+            declared: &self.declared,
             probed: &self.probed,
             gave_up: &self.gave_up,
             watched_since: Timestamp::MIN,

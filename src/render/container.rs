@@ -335,7 +335,7 @@ fn order(service: &Service) -> RolloutOrder {
         ));
     }
     match service.rollout.order {
-        Some(Order::StartFirst) => return RolloutOrder::StartFirst,
+        Some(Order::StartFirst) => return RolloutOrder::StartFirst { asked: true },
         Some(Order::StopFirst) => return RolloutOrder::StopFirst("the service asks for it".to_owned()),
         None => {}
     }
@@ -345,7 +345,7 @@ fn order(service: &Service) -> RolloutOrder {
     });
     match volume {
         Some(name) => RolloutOrder::StopFirst(format!("volume {name} is mounted writable")),
-        None => RolloutOrder::StartFirst,
+        None => RolloutOrder::StartFirst { asked: false },
     }
 }
 

@@ -211,8 +211,12 @@ pub struct ServiceObject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutOrder {
-    /// The new one gets healthy beside the old one.
-    StartFirst,
+    /// The new one gets healthy beside the old one. Not `asked`: unless what runs shows that both would write a volume
+    /// that only their image speaks of.
+    StartFirst {
+        /// Whether the service says so itself.
+        asked: bool,
+    },
     /// The old one stops first, because …
     StopFirst(String),
 }

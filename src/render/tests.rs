@@ -290,8 +290,9 @@ fn the_order_has_its_reason() {
         .order
     };
     let stop = |why: &str| RolloutOrder::StopFirst(why.to_owned());
-    assert_eq!(order(""), RolloutOrder::StartFirst);
-    assert_eq!(order(", ports: ['80']"), RolloutOrder::StartFirst);
+    let start = |asked| RolloutOrder::StartFirst { asked };
+    assert_eq!(order(""), start(false));
+    assert_eq!(order(", ports: ['80']"), start(false));
     assert_eq!(
         order(", ports: ['8080:80']"),
         stop("host port 8080 cannot be held twice")
@@ -300,12 +301,9 @@ fn the_order_has_its_reason() {
         order(", volumes: ['data:/d']"),
         stop("volume data is mounted writable")
     );
-    assert_eq!(order(", volumes: ['data:/d:ro']"), RolloutOrder::StartFirst);
+    assert_eq!(order(", volumes: ['data:/d:ro']"), start(false));
     let asked = ", x-ringfence: {rollout: {order: start-first}}";
-    assert_eq!(
-        order(&format!(", volumes: ['data:/d']{asked}")),
-        RolloutOrder::StartFirst
-    );
+    assert_eq!(order(&format!(", volumes: ['data:/d']{asked}")), start(true));
     assert_eq!(
         order(&format!(", ports: ['8080:80']{asked}")),
         stop("host port 8080 cannot be held twice")

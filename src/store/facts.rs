@@ -82,6 +82,16 @@ fn read(db: &Connection) -> Result<Facts, rusqlite::Error> {
         facts.volumes.insert(row.get(0)?);
         Ok(())
     })?;
+    let image_volumes = "SELECT owner, service, path, volume FROM image_volumes";
+    each(db, image_volumes, |row| {
+        let key = ServiceKey {
+            owner: owner(row, 0)?,
+            service: row.get(1)?,
+        };
+        let of = facts.image_volumes.entry(key).or_default();
+        of.insert(row.get(2)?, row.get(3)?);
+        Ok(())
+    })?;
     Ok(facts)
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::ledger::Inner;
 use super::{Store, StoreError};
-use crate::fleet::names::SpecHash;
+use crate::fleet::names::{ServiceKey, SpecHash};
 use crate::render::object::ContainerSpec;
 
 /// What is known is read anew.
@@ -103,13 +103,35 @@ impl Store {
             return Ok(());
         }
         self.write(|tx| {
-            let mut change = tx.prepare_cached(if there {
-                "INSERT OR IGNORE INTO volumes (name) VALUES (?1)"
+            let changes: &[&str] = if there {
+                &["INSERT OR IGNORE INTO volumes (name) VALUES (?1)"]
             } else {
-                "DELETE FROM volumes WHERE name = ?1"
-            })?;
-            for name in names {
-                change.execute([name])?;
+                &[
+                    "DELETE FROM volumes WHERE name = ?1",
+                    "DELETE FROM image_volumes WHERE volume = ?1",
+                ]
+            };
+            for change in changes {
+                let mut change = tx.prepare_cached(change)?;
+                for name in names {
+                    change.execute([name])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// In which volumes services keep what their images declare as data: (service, path, volume).
+    pub fn image_volumes(&self, volumes: &[(ServiceKey, String, String)]) -> Result<(), StoreError> {
+        if volumes.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut insert = tx.prepare_cached(
+                "INSERT OR REPLACE INTO image_volumes (owner, service, path, volume) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for (key, path, volume) in volumes {
+                insert.execute(params![key.owner.to_string(), key.service, path, volume])?;
             }
             Ok(())
         })

@@ -3,7 +3,7 @@
 //! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
 
 /// The version of the newest entry of [`MIGRATIONS`].
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
@@ -22,6 +22,7 @@ pub(super) const DECIDES: &[(&str, i64)] = &[
     ("objects", 1),
     ("looks", 2),
     ("volumes", 2),
+    ("image_volumes", 3),
 ];
 
 /// What brings a ledger from the version before (index) to the next.
@@ -96,5 +97,14 @@ CREATE INDEX steps_open ON steps (id) WHERE ended IS NULL;
     r"
 CREATE TABLE looks (container TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE volumes (name TEXT PRIMARY KEY) STRICT;
+",
+    r"
+CREATE TABLE image_volumes (
+    owner TEXT NOT NULL,
+    service TEXT NOT NULL,
+    path TEXT NOT NULL,
+    volume TEXT NOT NULL,
+    PRIMARY KEY (owner, service, path)
+) STRICT;
 ",
 ];

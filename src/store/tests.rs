@@ -87,6 +87,8 @@ enum Op {
     FailedSpec(u8, u8),
     Unfail(u8),
     Job(u8, u8),
+    ImageVolume(u8, u8),
+    VolumeGone(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -107,6 +109,8 @@ fn op() -> impl Strategy<Value = Op> {
         (n(), n()).prop_map(|(a, b)| Op::FailedSpec(a, b)),
         n().prop_map(Op::Unfail),
         (n(), n()).prop_map(|(a, b)| Op::Job(a, b)),
+        (n(), n()).prop_map(|(a, b)| Op::ImageVolume(a, b)),
+        n().prop_map(Op::VolumeGone),
     ]
 }
 
@@ -151,6 +155,11 @@ fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
         Op::FailedSpec(a, b) => store.failed_spec(&key(a), &spec(b), now()),
         Op::Unfail(a) => store.unfail_specs(&key(a), now()),
         Op::Job(a, b) => store.job_done(&key(a), &spec(b), now()),
+        Op::ImageVolume(a, b) => {
+            let volume = (key(a), "/data".to_owned(), format!("v{b}"));
+            store.image_volumes(&[volume])
+        }
+        Op::VolumeGone(a) => store.volumes(&[format!("v{a}")], false),
     }
 }
 
@@ -200,6 +209,14 @@ fn model(facts: &mut Facts, op: &Op) {
         Op::FailedSpec(a, b) => drop(facts.failed_specs.entry(key(a)).or_default().insert(spec(b))),
         Op::Unfail(a) => drop(facts.failed_specs.remove(&key(a))),
         Op::Job(a, b) => drop(facts.jobs_done.entry(key(a)).or_default().insert(spec(b))),
+        Op::ImageVolume(a, b) => {
+            let of = facts.image_volumes.entry(key(a)).or_default();
+            of.insert("/data".to_owned(), format!("v{b}"));
+        }
+        Op::VolumeGone(a) => facts.image_volumes.retain(|_, of| {
+            of.retain(|_, volume| *volume != format!("v{a}"));
+            !of.is_empty()
+        }),
     }
 }
 

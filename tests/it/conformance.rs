@@ -730,6 +730,74 @@ async fn volumes(bed: &Bed) {
     bed.delete(&format!("/volumes/{mounted}")).await;
 }
 
+/// The volumes of a container in the list, by path; a name that the engine made up is a dash.
+async fn mounted(bed: &Bed, id: &str) -> BTreeMap<String, String> {
+    let listed = bed.listed(id).await;
+    let mounts = listed["Mounts"].as_array().cloned().unwrap_or_default();
+    let volumes = mounts.into_iter().filter(|mount| mount["Type"] == "volume");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let named = volumes.map(|mount| {
+        let name = text(&mount["Name"]);
+        let made_up = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let shown = if made_up { "-".to_owned() } else { name };
+        (text(&mount["Destination"]), format!("{shown} {}", mount["RW"]))
+    });
+    named.collect()
+}
+
+async fn declared_volumes(bed: &Bed) {
+    let declared = json!({"/data/": {}, "/in-memory": {}, "/tmpfs": {}, "/bound": {}, "/up/below": {}});
+    let image = bed
+        .test
+        .image_with("declares", "1", "one", &json!({ "Volumes": declared }))
+        .await;
+    let own = bed.name("own");
+    let up = bed.name("up");
+    let mounts = |more: Value| {
+        let mut body = bed.body(&["wait"]);
+        body["Image"] = json!(image);
+        body["HostConfig"]["Tmpfs"] = json!({"/in-memory": "size=1m"});
+        let mut mounts = vec![
+            json!({"Type": "tmpfs", "Target": "/tmpfs"}),
+            json!({"Type": "bind", "Source": bed.test.state(), "Target": "/bound"}),
+            json!({"Type": "volume", "Source": up, "Target": "/up", "ReadOnly": true}),
+        ];
+        mounts.extend(more.as_array().cloned().unwrap_or_default());
+        body["HostConfig"]["Mounts"] = json!(mounts);
+        body
+    };
+    let list = |of: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let of = of.iter();
+        of.map(|(path, name)| ((*path).to_owned(), (*name).to_owned()))
+            .collect()
+    };
+    let id = bed.made("declares", mounts(json!([]))).await;
+    bed.is(
+        "a path that an image declares gets a volume without a name, unless something is mounted at that very path",
+        list(&[("/data", "- true"), ("/up", &format!("{up} false")), ("/up/below", "- true")]),
+        mounted(bed, &id).await,
+    );
+    let mounts = mounts(json!([
+        {"Type": "volume", "Source": own, "Target": "/data"},
+        {"Type": "volume", "Source": own, "Target": "/up/below"},
+    ]));
+    let id = bed.made("mounts", mounts).await;
+    let own = format!("{own} true");
+    bed.is(
+        "one that is mounted there takes its place",
+        list(&[
+            ("/data", &own),
+            ("/up", &format!("{up} false")),
+            ("/up/below", &own),
+        ]),
+        mounted(bed, &id).await,
+    );
+    bed.clear().await;
+    for volume in [bed.name("own"), up.clone()] {
+        bed.delete(&format!("/volumes/{volume}")).await;
+    }
+}
+
 async fn images(bed: &Bed) {
     let seen = bed.get(&format!("/images/{}/json", bed.image)).await;
     let id = seen["Id"].as_str().unwrap_or_default().to_owned();
@@ -864,6 +932,7 @@ async fn all(test: TestEngine) {
     bed.clear().await;
     ports(&bed).await;
     volumes(&bed).await;
+    declared_volumes(&bed).await;
     events(&bed).await;
     protocol(&bed).await;
     bed.clear().await;

@@ -57,7 +57,7 @@ fn object(test: &TestEngine, home: &str, spec: ContainerSpec) -> ServiceObject {
         networks: BTreeMap::from([(home.to_owned(), Attachment::default())]),
         home_network: home.to_owned(),
         depends_on: BTreeMap::new(),
-        order: RolloutOrder::StartFirst,
+        order: RolloutOrder::StartFirst { asked: false },
         drain_ms: 1000,
         health: HealthSource::Engine,
         deadline_ms: 60_000,

@@ -7,4 +7,5 @@ mod storage;
 mod tenants;
 mod troubles;
 mod verbs;
+mod volumes;
 mod walk;

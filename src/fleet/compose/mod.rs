@@ -42,6 +42,7 @@ use crate::diagnostic::{At, Finding, Findings, Severity, Spanned};
 use convert::{Context, Converted};
 use files::{Contents, File, ServiceNode};
 pub use keys::REFUSED;
+pub use mounts::unnamed;
 use service::{PullPolicy, Scope, Service};
 use top::Top;
 use values::Values;

@@ -146,14 +146,17 @@ fn wrong(ctx: &Context<'_>, at: &At, why: &str) {
     );
 }
 
+/// The name of a volume that nobody named: after its service and its target.
+pub fn unnamed(service: &str, target: &str) -> String {
+    let inside = sanitised(target).unwrap_or_else(|| "data".to_owned());
+    let name = format!("{}-{inside}", service.to_lowercase());
+    name.chars().take(100).collect()
+}
+
 /// A volume without a name is the tenant's own too, named after its service and its target: as with Compose, what it
 /// holds outlives the container.
 fn anonymous(ctx: &Context<'_>, at: &At, target: &str, said: &mut Said) -> MountSource {
-    let inside = sanitised(target).unwrap_or_else(|| "data".to_owned());
-    let name: String = format!("{}-{inside}", ctx.service.to_lowercase())
-        .chars()
-        .take(100)
-        .collect();
+    let name = unnamed(ctx.service, target);
     said.own.insert(target.to_owned());
     ctx.use_volume(VolumeUse {
         name: name.clone(),

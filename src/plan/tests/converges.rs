@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::replace::{Next, Wait};
+use super::seen::SeenMount;
 use super::*;
 
 const OWNERS: [&str; 3] = ["acme", "beta", "zed"];
@@ -21,6 +22,8 @@ struct Draw {
     health: EngineHealth,
     networks: (bool, bool),
     inspected: Option<bool>,
+    /// What `web` mounts where its image declares a volume: none, its own, or one that the engine named.
+    volume: u8,
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
@@ -40,9 +43,9 @@ fn draw() -> impl Strategy<Value = Draw> {
         EngineHealth::Healthy,
         EngineHealth::Unhealthy,
     ]);
-    let what = (0usize..3, 0usize..3, 0u8..3, 0usize..7, 0u8..3);
+    let what = (0usize..3, 0usize..3, 0u8..3, 0usize..7, 0u8..3, 0u8..3);
     (what, state, health, any::<(bool, bool)>(), any::<Option<bool>>()).prop_map(
-        |((owner, service, version, part, other), state, health, networks, inspected)| Draw {
+        |((owner, service, version, part, other, volume), state, health, networks, inspected)| Draw {
             owner,
             service,
             version,
@@ -52,6 +55,7 @@ fn draw() -> impl Strategy<Value = Draw> {
             health,
             networks,
             inspected,
+            volume,
         },
     )
 }
@@ -75,6 +79,17 @@ fn seen(draw: &Draw) -> SeenContainer {
         _ => format!("stray-{}-{service}-{}", OWNERS[draw.owner], draw.other),
     };
     let mut out = container(&owner, service, draw.version, &name);
+    let volume = [
+        None,
+        Some(format!("web-data.{}", owner.domain(&instance()))),
+        Some(crate::digest::Digest::of_bytes(name.as_bytes()).hex()),
+    ];
+    if let Some(volume) = volume[usize::from(draw.volume)]
+        .clone()
+        .filter(|_| draw.service == 0)
+    {
+        out.volumes.insert("/data".to_owned(), writable(volume));
+    }
     (out.state, out.health) = (draw.state, draw.health);
     if draw.networks.0 {
         out.networks.clear();
@@ -106,6 +121,18 @@ fn aim() -> replace::Aim {
         job: false,
         job_done: false,
     }
+}
+
+fn writable(volume: String) -> SeenMount {
+    SeenMount {
+        volume,
+        writable: true,
+    }
+}
+
+/// Whether it runs, as far as that can be told.
+fn runs(seen: &SeenContainer) -> bool {
+    matches!(seen.state, State::Running | State::Restarting | State::Paused)
 }
 
 /// `acme` is wanted, `beta` shall go, of `zed` nothing is known.
@@ -152,8 +179,24 @@ fn pass(scene: &mut Scene, plan: &Plan) -> Result<(), TestCaseError> {
         let files = scene.wanted.live[folder].files.clone();
         scene.live.insert(folder.clone(), files);
     }
+    for volume in &plan.make_volumes {
+        scene.known.insert(volume.name.clone(), None);
+        scene.seen.volumes.push(SeenVolume {
+            name: volume.name.clone(),
+            labels: BTreeMap::new(),
+        });
+    }
+    for (key, path, volume) in &plan.image_volumes {
+        let of = scene.facts.image_volumes.entry(key.clone()).or_default();
+        of.insert(path.clone(), volume.clone());
+    }
     for service in &plan.services {
         prop_assert!(service.key.owner != tenant("zed"), "{:?}", service);
+        if let Some(image) = service.unknown_image() {
+            let declared = BTreeSet::from(["/data".to_owned()]);
+            scene.declared.insert(image.to_owned(), declared);
+            continue;
+        }
         for id in &service.thaw {
             find(scene, id)?.state = State::Running;
         }
@@ -194,6 +237,9 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
             made.id = format!("made-{}-{}", scene.later, name.replace('.', "-"));
             (made.state, made.health) = (State::Created, EngineHealth::None);
             made.networks = BTreeSet::from([object.home_network.clone()]);
+            let volumes = service.volumes.clone().unwrap();
+            let mounts = volumes.into_iter().map(|(path, volume)| (path, writable(volume)));
+            made.volumes = mounts.collect();
             made.details = Some(details(if service.aim.stop_first {
                 Restart::No
             } else {
@@ -205,6 +251,10 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
         Call::Disconnect { id, network } => drop(find(scene, id)?.networks.remove(network)),
         Call::Start { id } => {
             let job = service.aim.job;
+            let volumes = find(scene, id)?.volumes.clone();
+            let mut others = scene.seen.containers.iter().filter(|c| c.id != *id && runs(c));
+            let shared = others.find(|c| c.volumes.values().any(|m| volumes.values().any(|own| own == m)));
+            prop_assert!(shared.is_none(), "{:?} writes to the same volume", shared);
             let seen = find(scene, id)?;
             prop_assert!(matches!(seen.state, State::Created | State::Exited));
             seen.health = EngineHealth::Starting;
@@ -307,5 +357,7 @@ proptest! {
             prop_assert_eq!(serving.len(), 1);
             prop_assert_eq!(serving[0].spec, Some(spec(&tenant("acme"), service, 1).hash()));
         }
+        let mut made = scene.seen.containers.iter().filter(|c| c.id.starts_with("made-"));
+        prop_assert!(made.all(|c| c.volumes.contains_key("/data")));
     }
 }

@@ -4,4 +4,5 @@ mod calls;
 mod crashes;
 mod flows;
 mod scale;
+mod volumes;
 mod world;

@@ -115,21 +115,25 @@ impl TestEngine {
     /// Makes a tiny image (see [`super::image`]) without registry or builder, and gives its reference,
     /// `<instance>-<name>:<tag>`. Another `version` is another image id.
     pub async fn image(&self, name: &str, tag: &str, version: &str) -> String {
+        self.image_with(name, tag, version, &serde_json::Value::Null)
+            .await
+    }
+
+    /// The same with more of its configuration: `Healthcheck`, `Volumes`.
+    pub async fn image_with(&self, name: &str, tag: &str, version: &str, more: &serde_json::Value) -> String {
         let reference = format!("{}-{name}:{tag}", self.instance);
-        let tar = super::image::archive(&reference, version, None);
+        let tar = super::image::archive(&reference, version, more);
         self.load(&reference, tar).await;
         reference
     }
 
     /// The same with a healthcheck that looks whether `/healthy` exists, every second.
     pub async fn image_with_healthcheck(&self, name: &str, tag: &str, version: &str) -> String {
-        let reference = format!("{}-{name}:{tag}", self.instance);
         let check = serde_json::json!({
             "Test": ["CMD", "/tiny", "exists", "/healthy"], "Interval": 1_000_000_000u64, "Retries": 1,
         });
-        let tar = super::image::archive(&reference, version, Some(&check));
-        self.load(&reference, tar).await;
-        reference
+        self.image_with(name, tag, version, &serde_json::json!({ "Healthcheck": check }))
+            .await
     }
 
     async fn load(&self, reference: &str, tar: Vec<u8>) {

@@ -75,8 +75,9 @@ fn program() -> &'static [u8] {
     })
 }
 
-/// The archive of an image named `reference`. Equal arguments give equal bytes, and so an equal image id.
-pub fn archive(reference: &str, version: &str, healthcheck: Option<&serde_json::Value>) -> Vec<u8> {
+/// The archive of an image named `reference`, with more of its configuration. Equal arguments give equal bytes, and so an
+/// equal image id.
+pub fn archive(reference: &str, version: &str, more: &serde_json::Value) -> Vec<u8> {
     let layer = tar_of(&[("tiny", 0o755, program())]);
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
@@ -88,7 +89,8 @@ pub fn archive(reference: &str, version: &str, healthcheck: Option<&serde_json::
             "Env": [format!("VERSION={version}")],
             // Process 1 without a handler ignores SIGTERM.
             "StopSignal": "SIGKILL",
-            "Healthcheck": healthcheck,
+            "Healthcheck": more["Healthcheck"],
+            "Volumes": more["Volumes"],
             // Parallel tests remove their images: none may be another's.
             "Labels": {"org.opencontainers.image.title": reference},
         },

@@ -67,7 +67,12 @@ impl Registry {
 
     /// Puts an image under a tag and gives its digest.
     pub fn push(&self, tag: &str, version: &str) -> String {
-        let files = untar(&archive(&self.reference(tag), version, None));
+        self.push_with(tag, version, &Value::Null)
+    }
+
+    /// The same with more of its configuration: `Healthcheck`, `Volumes`.
+    pub fn push_with(&self, tag: &str, version: &str, more: &Value) -> String {
+        let files = untar(&archive(&self.reference(tag), version, more));
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let config = files[manifest[0]["Config"].as_str().unwrap()].clone();
         let layer = files["layer.tar"].clone();

@@ -1,6 +1,6 @@
 //! Making, naming, changing and removing containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -93,7 +93,8 @@ impl World {
         ))
     }
 
-    /// Named volumes that are not there yet are made, without labels; an image's own get names of 64 digits.
+    /// Named volumes that are not there yet are made, without labels. A path that the image declares and where nothing is
+    /// mounted gets a volume with a name of 64 digits.
     fn mounts(&mut self, host: &Value, of_image: &[String]) -> BTreeMap<String, (String, bool)> {
         let mut mounts = BTreeMap::new();
         for mount in host["Mounts"].as_array().into_iter().flatten() {
@@ -105,12 +106,14 @@ impl World {
                 mounts.insert(target, (source, mount["ReadOnly"] != true));
             }
         }
-        for path in of_image {
-            if !mounts.contains_key(path) {
-                let name = self.new_id();
-                let _ = self.create_volume(&name, BTreeMap::new());
-                mounts.insert(path.clone(), (name, true));
-            }
+        let others = host["Mounts"].as_array().into_iter().flatten();
+        let others = others.filter_map(|mount| mount["Target"].as_str());
+        let in_memory = host["Tmpfs"].as_object().into_iter().flatten();
+        let taken: BTreeSet<&str> = others.chain(in_memory.map(|(path, _)| path.as_str())).collect();
+        for path in of_image.iter().filter(|path| !taken.contains(path.as_str())) {
+            let name = self.new_id();
+            let _ = self.create_volume(&name, BTreeMap::new());
+            mounts.insert(path.clone(), (name, true));
         }
         mounts
     }

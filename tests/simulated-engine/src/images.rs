@@ -39,7 +39,7 @@ impl Image {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(path, _)| path.clone())
+                .map(|(path, _)| path.trim_end_matches('/').to_owned())
                 .collect(),
             config,
             ..Self::default()
