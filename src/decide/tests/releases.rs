@@ -32,7 +32,7 @@ fn the_first_release_of_a_ring_moves_files_too() {
 fn every_gate_that_nothing_judges_yet_keeps_a_ring_where_it_is_and_says_so() {
     let cases = [
         ("approval_required: true", "approval", "1 approval"),
-        ("approvals: {required: 2}", "approval", "2 approvals"),
+        ("approvals: {required: 1}", "approval", "1 approval"),
         ("soak: 24h", "soak", "soak 24h"),
         ("checks: [{tcp: \"127.0.0.1:80\"}]", "checks", "1 check"),
         (
