@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::write::WriteProblem;
 use crate::fleet::names::CommitId;
 use crate::text::Safe;
 
@@ -190,6 +191,16 @@ pub enum GitError {
         /// What to do.
         next: &'static str,
     },
+    /// A commit was not made, or not put where it belongs. Unless it says otherwise, nothing was changed.
+    #[error("cannot commit on the branch `{branch}` of {repo}: {problem}")]
+    Write {
+        /// Which repository.
+        repo: Safe,
+        /// Which branch.
+        branch: Safe,
+        /// Why, and what to do.
+        problem: Box<WriteProblem>,
+    },
     /// Watching failed.
     #[error("cannot watch {} for changes: {error}; it is looked at in intervals instead", path.display())]
     Watch {
@@ -210,7 +221,7 @@ pub enum GitError {
     },
 }
 
-fn quoted(path: &std::path::Path) -> String {
+pub(super) fn quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     if text
         .chars()

@@ -40,8 +40,10 @@ impl Fixture {
         self.git_in(&self.dir(), args)
     }
 
-    pub(super) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
-        let output = Command::new("git")
+    /// A person's git: not ours, and with nothing of the machine's settings.
+    pub(super) fn command(&self, dir: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
             .arg("-C")
             .arg(dir)
             .args(args)
@@ -55,9 +57,12 @@ impl Fixture {
             .env("GIT_COMMITTER_NAME", "Ana")
             .env("GIT_COMMITTER_EMAIL", "ana@example.org")
             .env("GIT_AUTHOR_DATE", "2026-11-22T10:00:00Z")
-            .env("GIT_COMMITTER_DATE", "2026-11-22T10:00:00Z")
-            .output()
-            .unwrap();
+            .env("GIT_COMMITTER_DATE", "2026-11-22T10:00:00Z");
+        command
+    }
+
+    pub(super) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+        let output = self.command(dir, args).output().unwrap();
         assert!(
             output.status.success(),
             "git {args:?}: {}",

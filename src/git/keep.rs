@@ -107,7 +107,7 @@ impl Keep {
         }
     }
 
-    fn copy(&self, from: &Repo, to: &Repository, commit: &CommitId) -> Result<(), GitError> {
+    pub(super) fn copy(&self, from: &Repo, to: &Repository, commit: &CommitId) -> Result<(), GitError> {
         let source = from.git2()?;
         let found = from.find(&source, commit)?;
         let root = found.tree().map_err(from.fault("cannot read a tree"))?;

@@ -199,7 +199,7 @@ fn make(url: &str, dir: &Path) -> Result<(), GitError> {
 }
 
 /// What git may speak: to a network URL the two that are safe, to `file:///` only that.
-fn protocols(url: &str) -> &'static str {
+pub(super) fn protocols(url: &str) -> &'static str {
     if url.starts_with("file://") {
         "file"
     } else {

@@ -1,7 +1,8 @@
 //! The git room: the only one that touches git.
 //!
 //! Reading goes through libgit2, straight from refs and objects (never a work tree, never replace refs); fetching goes
-//! through a hardened `git` child, so that the user's credential helpers and SSH set-up work. All functions block.
+//! through a hardened `git` child, so that the user's credential helpers and SSH set-up work. Commits are made by the
+//! person's own `git` (`write`), so that their name and keys are on them. All functions block.
 
 mod child;
 mod error;
@@ -15,6 +16,7 @@ mod repo;
 mod signature;
 mod watch;
 mod worktree;
+mod write;
 
 #[cfg(test)]
 mod fixture;
@@ -30,3 +32,4 @@ pub use repo::Repo;
 pub use signature::Signature;
 pub use watch::{Watch, watch};
 pub use worktree::worktree;
+pub use write::{Ask, Change, Condition, Hand, Head, Signing, WriteBack, WriteProblem, Writer, Written};
