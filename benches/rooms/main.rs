@@ -110,7 +110,9 @@ fn write(load: &str) {
                 .collect(),
         })
         .collect();
-    std::fs::write(report::docs("performance/growth.svg"), picture::draw(&lines)).unwrap();
+    let file = report::docs("performance/growth.svg");
+    std::fs::create_dir_all(report::docs("performance")).unwrap();
+    std::fs::write(file, picture::draw(&lines)).unwrap();
 }
 
 /// The peak of a process that goes through all rooms once, in KiB.

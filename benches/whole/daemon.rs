@@ -25,6 +25,7 @@ pub async fn measure(bench: &mut Bench, shape: Shape) {
     idle(bench, &daemon, shape.containers());
     drop(daemon);
     bench.engine.clear(fleet::LABEL, 4).await;
+    bench.engine.release(&fleet::instance()).await;
 }
 
 /// From the engine's word that a container is gone to the first call that brings it back.

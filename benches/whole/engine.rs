@@ -197,6 +197,12 @@ impl Engine {
         since.elapsed()
     }
 
+    /// Ends the hold of a state directory on an instance: the next one of the same name starts from nothing.
+    pub async fn release(&self, instance: &str) {
+        let holder = format!("ringfence.{instance}");
+        let _ = self.docker.remove_volume(&holder, None::<RemoveVolumeOptions>).await;
+    }
+
     /// Ids and names of the containers with a label.
     pub async fn containers(&self, label: &str) -> Vec<(String, String)> {
         let filters = HashMap::from([("label", vec![label])]);

@@ -154,6 +154,7 @@ impl Bench {
         for label in [compose::LABEL, fleet::LABEL] {
             self.engine.clear(label, 4).await;
         }
+        self.engine.release(&fleet::instance()).await;
         self.engine.clear_floor(4).await;
     }
 }

@@ -75,6 +75,7 @@ pub async fn ringfence(bench: &mut Bench, shape: Shape) {
     let cost = fleet.apply(&host, &["--prune"]);
     bench.results.add(size, tool, "teardown", cost.wall.as_secs_f64());
     bench.engine.clear(fleet::LABEL, 4).await;
+    bench.engine.release(&fleet::instance()).await;
 }
 
 pub async fn compose(bench: &mut Bench, compose: &Compose, shape: Shape) {
