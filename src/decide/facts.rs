@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
+use super::gate::Answer;
+use crate::digest::Digest;
+use crate::fleet::names::{CommitId, FilesId, Owner, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
 pub use crate::fleet::release::Release;
 
 /// One tenant's files at a commit.
@@ -37,6 +39,39 @@ pub struct MoveUnderWay {
     pub request: CommitId,
     /// When it started.
     pub since: Timestamp,
+    /// Words ([`super::records::Record::word`]) that let it start: they count for no other.
+    #[serde(default)]
+    pub spent: BTreeSet<Digest>,
+}
+
+/// How a release did in a ring, up to now, or up to when another took its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// When the ring first succeeded on it; none: a move that has not.
+    pub succeeded: Option<Timestamp>,
+    /// When another release took its place there; none: it runs.
+    pub displaced: Option<Timestamp>,
+    /// Milliseconds of watched time for which all of the ring has been healthy without a break, now (or when it was displaced).
+    pub healthy_ms: u64,
+    /// The most that it ever was.
+    pub longest_ms: u64,
+    /// Why the stretch before this one ended: `web of acme was restarted`.
+    pub broken: Option<String>,
+    /// Each tenant's part of it; the ring's shared services stand under their own key.
+    pub parts: BTreeMap<Owner, PartProof>,
+}
+
+/// How one tenant (or the ring's or fleet's shared services) did on a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartProof {
+    /// Healthy, not, or not known: its last state.
+    pub now: Answer,
+    /// Why not, in half a sentence.
+    pub why: Option<String>,
+    /// Milliseconds of watched time for which it has been healthy without a break.
+    pub healthy_ms: u64,
+    /// Whether it ever was healthy on this release.
+    pub was_healthy: bool,
 }
 
 /// What is remembered of a ring.
@@ -52,6 +87,8 @@ pub struct RingFacts {
     pub quarantine: BTreeMap<ReleaseId, Quarantine>,
     /// Whether the last move failed and went back (cleared by the next success of another release).
     pub rolled_back: bool,
+    /// How releases did here: those that run, are moved to, or ran before.
+    pub proofs: BTreeMap<ReleaseId, Proof>,
 }
 
 /// What is remembered of a tenant.
@@ -72,6 +109,8 @@ pub struct TenantFacts {
 pub struct Facts {
     /// The control branch's commit that was last accepted.
     pub accepted: Option<CommitId>,
+    /// Words that let a move start.
+    pub spent: BTreeSet<Digest>,
     /// By ring.
     pub rings: BTreeMap<RingName, RingFacts>,
     /// By tenant.

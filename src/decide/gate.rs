@@ -1,9 +1,9 @@
 //! Gates: conditions with three answers, each with its evidence.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// It holds.

@@ -6,6 +6,7 @@
 
 pub mod facts;
 pub mod gate;
+pub mod records;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -13,15 +14,18 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::fleet::Policy;
-use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, Slug};
+use crate::fleet::decisions::Moved;
+use crate::fleet::names::{CommitId, ContentId, FilesId, PolicyId, ReleaseId, RingName, Slug};
 use crate::fleet::release::Release;
 use crate::fleet::rings::{GateKind, Ring};
 use crate::fleet::tenants::TenantFiles;
 use facts::{Facts, FilesRef, RingFacts};
 use gate::{Answer, Gate, all_pass};
+use records::{Behind, Records};
 
 /// What git and the registry said about one ring, gathered before the decision.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +47,23 @@ pub struct RingInput {
     pub unknown_target: Option<String>,
     /// Containers of it run, the ledger knows nothing of them, and nothing in its history renders them.
     pub unknown: bool,
+    /// What an approval in this ring is given under.
+    pub policy: Option<PolicyId>,
+    /// Tenants that run here and whose file is gone from the branch: who asks for that.
+    pub gone: BTreeMap<Slug, Asks>,
+}
+
+/// Who asks for a change of one tenant's files.
+#[derive(Debug, Clone)]
+pub struct Asks {
+    /// The newest commit that changed them.
+    pub request: CommitId,
+    /// How many commits of the branch's first-parent history are newer.
+    pub age: usize,
+    /// Who signed the commits that changed them since what runs, and who wrote them.
+    pub behind: Behind,
+    /// Where that commit changed the base too: the content that it made. Its files go with that or a later release.
+    pub with: Option<ContentId>,
 }
 
 /// One tenant's files on a branch.
@@ -52,8 +73,8 @@ pub struct TenantAt {
     pub files: Arc<TenantFiles>,
     /// The branch's head.
     pub commit: CommitId,
-    /// The commit that last changed them.
-    pub request: CommitId,
+    /// Who asks for them.
+    pub asks: Asks,
     /// Why they do not fit the release that they would run with; empty: they do.
     pub misfit: Vec<String>,
 }
@@ -67,6 +88,8 @@ pub struct Candidate {
     pub request: CommitId,
     /// Whether a pin names it.
     pub pinned: bool,
+    /// Who asks for it, and who wrote it.
+    pub behind: Behind,
     /// The release; the reason where it cannot be had (an error in the base, an image that is missing).
     pub release: Result<Release, String>,
 }
@@ -79,6 +102,10 @@ pub struct World<'a> {
     pub rings: &'a BTreeMap<RingName, RingInput>,
     /// What the ledger remembers.
     pub facts: &'a Facts,
+    /// What people put on record.
+    pub records: &'a Records,
+    /// This moment.
+    pub now: Timestamp,
     /// Rings for which a person allows any number of removals in this pass.
     pub prune: &'a BTreeSet<RingName>,
 }
@@ -138,10 +165,18 @@ pub struct Move {
     pub kind: MoveKind,
     /// The commit that asks for it.
     pub request: CommitId,
-    /// From where.
-    pub from: Option<String>,
-    /// To where.
-    pub to: Option<String>,
+    /// From where: `rel-…`, `ten-…` or `rel-…+ten-…`, with all digits; none: nothing runs.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "Option<String>")]
+    pub from: Option<Moved>,
+    /// To where; none: the release is not known.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "Option<String>")]
+    pub to: Option<Moved>,
+    /// The policy that it is judged under: `pol-…` with all digits.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "Option<String>")]
+    pub policy: Option<PolicyId>,
     /// How far.
     pub state: MoveState,
     /// Its gates.
