@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ringfence::decide::facts::{Facts, FilesRef, RingFacts, TenantFacts};
-use ringfence::decide::{Candidate, Decision, RingInput, TenantAt, World, decide};
+use ringfence::decide::records::{Behind, Records};
+use ringfence::decide::{Asks, Candidate, Decision, RingInput, TenantAt, World, decide};
 use ringfence::fleet::names::{CommitId, Owner, RingName, SpecHash};
 use ringfence::fleet::release::Release;
 use ringfence::fleet::tree::Tree;
@@ -111,6 +112,7 @@ impl Decided {
                 commit: commit(),
                 request: commit(),
                 pinned: false,
+                behind: Behind::default(),
                 release: Ok(release.clone()),
             }),
             ..RingInput::default()
@@ -140,8 +142,12 @@ impl Decided {
             let at = TenantAt {
                 files: Arc::new(files.clone()),
                 commit: commit(),
-                request: commit(),
-                misfit: Vec::new(),
+                asks: Asks {
+                    request: commit(),
+                    age: 0,
+                    behind: Behind::default(),
+                    with: None,
+                },
             };
             input.tenants.insert(name.clone(), at);
         }
@@ -158,6 +164,8 @@ impl Decided {
             policy: &self.policy,
             rings: &self.rings,
             facts: &self.facts,
+            records: &Records::default(),
+            now: Timestamp::UNIX_EPOCH,
             prune: &BTreeSet::new(),
         })
     }

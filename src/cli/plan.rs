@@ -135,10 +135,8 @@ fn rings(decision: &Decision) -> String {
             .map_or_else(|| "nothing".to_owned(), |r| r.to_string());
         text.push_str(&format!("ring {}: {target}\n", ring.name));
         for mv in &ring.moves {
-            let (from, to) = (
-                mv.from.as_deref().unwrap_or("nothing"),
-                mv.to.as_deref().unwrap_or("?"),
-            );
+            let from = mv.from.map_or_else(|| "nothing".to_owned(), |f| f.short());
+            let to = mv.to.map_or_else(|| "?".to_owned(), |t| t.short());
             let state = match mv.state {
                 MoveState::Open => "goes",
                 MoveState::Waiting => "waits",

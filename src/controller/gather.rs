@@ -6,15 +6,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::books::{Books, Control, branch_of};
-use super::wanted::base_of;
+use super::wanted::{base_of, files_of};
 use super::{Controller, ControllerError, Request};
 use crate::decide::facts::Facts;
-use crate::decide::{Candidate, Decision, RingInput, TenantAt, World, decide};
+use crate::decide::records::{Behind, Records};
+use crate::decide::{Asks, Candidate, Decision, RingInput, TenantAt, World, decide};
 use crate::diagnostic::Severity;
 use crate::digest::Digest;
-use crate::fleet::names::{CommitId, RingName, Slug};
+use crate::fleet::compose::service::Scope;
+use crate::fleet::names::{CommitId, FilesId, RingName, Slug};
+use crate::fleet::tenants::TenantFiles;
 use crate::fleet::{Policy, check};
 use crate::git::GitError;
+use crate::render;
 
 /// Git's part of a pass.
 pub(super) struct Gathered {
@@ -80,18 +84,14 @@ impl Controller {
         } else {
             BTreeSet::new()
         };
+        tokio::task::block_in_place(|| self.fit(&policy, facts, &mut rings));
+        let records = Records::default();
         let world = World {
             policy: &policy,
             rings: &rings,
             facts,
-            prune: &prune,
-        };
-        let targets = decide(&world);
-        tokio::task::block_in_place(|| self.misfits(&policy, facts, &targets, &mut rings));
-        let world = World {
-            policy: &policy,
-            rings: &rings,
-            facts,
+            records: &records,
+            now,
             prune: &prune,
         };
         let mut decision = decide(&world);
@@ -191,10 +191,26 @@ impl Controller {
                 TenantAt {
                     files: Arc::new(files.clone()),
                     commit: tip.clone(),
-                    request,
-                    misfit: Vec::new(),
+                    asks: Asks {
+                        request,
+                        age: 0,
+                        behind: Behind::default(),
+                        with: None,
+                    },
                 },
             );
+        }
+        for (slug, _) in facts.tenants.iter().filter(|(_, f)| f.ring == ring.name) {
+            if !input.tenants.contains_key(slug.as_str()) {
+                let request = tokio::task::block_in_place(|| books.request_of(&tip, slug.as_str()));
+                let asks = Asks {
+                    request,
+                    age: 0,
+                    behind: Behind::default(),
+                    with: None,
+                };
+                input.gone.insert(slug.clone(), asks);
+            }
         }
         let prefix = "desired/tenants/";
         for finding in read.findings.iter().filter(|f| f.severity == Severity::Error) {
@@ -220,12 +236,16 @@ impl Controller {
         facts: &Facts,
         act: bool,
     ) -> Option<Candidate> {
+        if let Some(candidate) = Self::follows(ring, policy, facts) {
+            return Some(candidate);
+        }
         let books = &mut self.parts.books;
         let ask = tokio::task::block_in_place(|| books.ask(ring, control, policy, input.tip.as_ref()))?;
         let mut candidate = Candidate {
             commit: ask.commit.clone(),
             request: ask.request,
             pinned: ask.pinned,
+            behind: Behind::default(),
             release: Err(String::new()),
         };
         if let Some(error) = ask.error {
@@ -261,59 +281,71 @@ impl Controller {
         Some(candidate)
     }
 
-    /// Which tenant files do not fit the release that they would run with. A release that lacks what the tenants of the
-    /// ring name is none for this ring: they keep what they run.
-    fn misfits(
-        &mut self,
-        policy: &Policy,
-        facts: &Facts,
-        targets: &Decision,
-        rings: &mut BTreeMap<RingName, RingInput>,
-    ) {
+    /// Which tenant files do not fit which release: those on the branch and those that run, against what the ring runs,
+    /// moves to and is asked for.
+    fn fit(&mut self, policy: &Policy, facts: &Facts, rings: &mut BTreeMap<RingName, RingInput>) {
+        let books = &mut self.parts.books;
         for (name, input) in rings.iter_mut() {
-            let release = targets
-                .ring(name)
-                .and_then(|r| r.target)
-                .and_then(|id| targets.releases.get(&id));
-            let Some(release) = release else { continue };
-            let Ok(base) = base_of(&mut self.parts.books, release) else {
-                continue;
-            };
-            let running = facts.rings.get(name).and_then(|r| r.running);
-            let mut lacking = Vec::new();
-            for (slug, at) in input
-                .tenants
-                .iter_mut()
-                .filter(|(_, at)| at.files.tenant.is_some())
-            {
-                let findings = check::tenant_fits(policy, &base.base, &at.files);
-                at.misfit = findings
-                    .iter()
-                    .filter(|f| f.severity == Severity::Error)
-                    .map(|f| f.message.clone())
-                    .collect();
-                let runs = facts
-                    .tenants
-                    .iter()
-                    .any(|(s, f)| s.as_str() == slug && f.ring == *name && f.good.is_some());
-                if runs && !at.misfit.is_empty() {
-                    lacking.push(format!("tenant {slug}: {}", at.misfit.join("; ")));
+            let of_ring = facts.rings.get(name);
+            let running = of_ring.and_then(|r| r.running);
+            let moving = of_ring.and_then(|r| r.moving.as_ref()).map(|m| m.to);
+            let candidate = input.candidate.as_ref().and_then(|c| c.release.as_ref().ok());
+            let known = [running, moving].into_iter().flatten();
+            let known = known.filter_map(|id| facts.releases.get(&id));
+            let releases: BTreeMap<_, _> = known.chain(candidate).map(|r| (r.id, r.clone())).collect();
+            let mut files: BTreeMap<(Slug, FilesId), Arc<TenantFiles>> = BTreeMap::new();
+            for (slug, at) in &input.tenants {
+                if let (Ok(slug), Some(_)) = (slug.parse::<Slug>(), &at.files.tenant) {
+                    files.insert((slug, at.files.files), Arc::clone(&at.files));
                 }
             }
-            if running.is_some_and(|r| r != release.id) && !lacking.is_empty() {
-                let reason = format!(
-                    "{} does not fit what ring {name} runs: {}",
-                    release.id,
-                    lacking.join("; ")
-                );
-                for at in input.tenants.values_mut() {
-                    at.misfit.clear();
+            for (slug, tenant) in facts.tenants.iter().filter(|(_, t)| t.ring == *name) {
+                let Some((_, last)) = tenant.last() else { continue };
+                let key = (slug.clone(), last.id);
+                if !files.contains_key(&key)
+                    && let Ok(read) = files_of(books, slug, last)
+                {
+                    files.insert(key, Arc::new(read));
                 }
-                if let Some(candidate) = &mut input.candidate {
-                    candidate.release = Err(reason);
+            }
+            for release in releases.values() {
+                let Ok(base) = base_of(books, release) else {
+                    continue;
+                };
+                let shares = |scope| {
+                    let ring = policy.rings.get(name.as_str());
+                    ring.is_some_and(|ring| !render::scoped(&base.base, ring, scope).is_empty())
+                };
+                if Some(release.id) != running && (shares(Scope::Ring) || shares(Scope::Fleet)) {
+                    input.sharing.insert(release.id);
+                }
+                for ((slug, id), files) in &files {
+                    let findings = check::tenant_fits(policy, &base.base, files);
+                    let errors = findings.iter().filter(|f| f.severity == Severity::Error);
+                    let why: Vec<String> = errors.map(|f| f.message.clone()).collect();
+                    if !why.is_empty() {
+                        input.misfits.insert((slug.clone(), *id, release.id), why);
+                    }
                 }
             }
         }
+    }
+
+    /// What a later ring that follows by itself is asked for: what runs healthy in the ring before.
+    fn follows(ring: &crate::fleet::rings::Ring, policy: &Policy, facts: &Facts) -> Option<Candidate> {
+        let from = ring.promote_from.as_ref()?;
+        if !ring.auto_deploy || policy.pins.contains_key(&ring.name) {
+            return None;
+        }
+        let running = facts.rings.get(from)?.running?;
+        let release = facts.releases.get(&running)?;
+        Some(Candidate {
+            commit: release.commit.clone(),
+            request: release.commit.clone(),
+            pinned: false,
+            behind: Behind::default(),
+            release: Ok(release.clone()),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Controller, ControllerError, Request};
 use crate::apply::Progress;
 use crate::decide::facts::{Facts, FilesRef, MoveUnderWay, Quarantine};
 use crate::decide::{Decision, RingDecision, Task, TenantDecision};
-use crate::fleet::names::{Owner, ReleaseId, RingName, ServiceKey, SpecHash};
+use crate::fleet::names::{Owner, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
 use crate::plan::services::{Action, Failed, ServicePlan};
 use crate::plan::{Hold, Plan, seen::Observation};
 use crate::render::object::ServiceObject;
@@ -50,19 +50,26 @@ impl Controller {
                 }
                 continue;
             }
+            let open = ring.open(|to| to.release() == Some(target));
+            let files = open.and_then(|m| m.to).and_then(|to| to.files());
             let release = decision.releases.get(&target);
-            if moving.is_none_or(|m| m.to != target)
+            if moving.is_none_or(|m| m.to != target || (files.is_some() && m.files != files))
                 && let (Some(request), Some(release)) = (&ring.request, release)
             {
                 self.parts
                     .books
                     .keep(&format!("release/{}", target.0.short()), &release.commit)?;
+                if remembered.is_some_and(|r| r.quarantine.contains_key(&target)) {
+                    self.try_again(&ring.name, &target, &facts, now)?;
+                }
                 self.parts.store.ring_moving(
                     &ring.name,
                     Some(&MoveUnderWay {
                         to: target,
+                        files,
                         request: request.clone(),
                         since: now,
+                        spent: open.map(|m| m.words.clone()).unwrap_or_default(),
                     }),
                     now,
                 )?;
@@ -93,6 +100,14 @@ impl Controller {
             }
         }
         self.keep_files("tenant", &all_asked)?;
+        for ring in &decision.rings {
+            // The words first: what was begun without having spent them could begin once more.
+            if let Some(open) = ring.open(|to| to.release().is_none())
+                && decision.tenants.values().any(|t| t.ring == ring.name)
+            {
+                self.parts.store.spend(&ring.name, &open.words, now)?;
+            }
+        }
         self.parts.store.tenants_asked(&all_asked, now)?;
         Ok(())
     }
@@ -313,11 +328,14 @@ impl Controller {
                 .values()
                 .filter(|t| t.ring == ring.name && t.task == Task::Run)
                 .collect();
-            let all = tenants
-                .iter()
-                .all(|t| t.release == Some(target) && part.is_ready(&Owner::Tenant(t.slug.clone())));
+            let of_ring = facts.ring(&ring.name);
+            let sick = |slug: &Slug| of_ring.was_sick(&Owner::Tenant(slug.clone()), &target);
+            let mut counted = tenants.iter().filter(|t| !t.held && !sick(&t.slug)).peekable();
+            let all = (tenants.is_empty() || counted.peek().is_some())
+                && counted
+                    .all(|t| t.release == Some(target) && part.is_ready(&Owner::Tenant(t.slug.clone())));
             let succeeded = all && part.is_ready(&own) && part.is_ready(&Owner::Fleet);
-            let running = facts.rings.get(&ring.name).and_then(|r| r.running);
+            let running = of_ring.running;
             if running != Some(target) && !succeeded {
                 continue;
             }
@@ -433,15 +451,10 @@ impl Controller {
             .iter()
             .filter(|r| in_scope(request, decision, &Owner::Ring(r.name.clone())))
         {
-            let of_ring = |owner: &Owner| match owner {
-                Owner::Tenant(slug) => facts.tenants.get(slug).is_some_and(|t| t.ring == ring.name),
-                Owner::Ring(name) => *name == ring.name,
-                Owner::Fleet => true,
-            };
-            if let (Some(declared), Some(facts)) = (ring.declared, facts.rings.get(&ring.name))
-                && facts.quarantine.contains_key(&declared)
+            if let (Some(declared), Some(of_ring)) = (ring.declared, facts.rings.get(&ring.name))
+                && of_ring.quarantine.contains_key(&declared)
             {
-                self.parts.store.end_quarantine(&ring.name, &declared, now)?;
+                self.try_again(&ring.name, &declared, &facts, now)?;
                 self.note(format!(
                     "{declared} is tried again in ring {}, by your command",
                     ring.name
@@ -454,11 +467,35 @@ impl Controller {
                     any = true;
                 }
             }
-            for key in facts.failed_specs.keys().filter(|k| any && of_ring(&k.owner)) {
-                self.parts.store.unfail_specs(key, now)?;
+            if any {
+                self.unfail(&ring.name, &facts, now)?;
             }
         }
         Ok(any)
+    }
+
+    /// What failed in a ring may be tried once more there: a person, or a new pin, asks for it.
+    fn try_again(
+        &mut self,
+        ring: &RingName,
+        release: &ReleaseId,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        self.parts.store.end_quarantine(ring, release, now)?;
+        self.unfail(ring, facts, now)
+    }
+
+    fn unfail(&mut self, ring: &RingName, facts: &Facts, now: Timestamp) -> Result<(), ControllerError> {
+        let of_ring = |owner: &Owner| match owner {
+            Owner::Tenant(slug) => facts.tenants.get(slug).is_some_and(|t| t.ring == *ring),
+            Owner::Ring(name) => name == ring,
+            Owner::Fleet => true,
+        };
+        for key in facts.failed_specs.keys().filter(|k| of_ring(&k.owner)) {
+            self.parts.store.unfail_specs(key, now)?;
+        }
+        Ok(())
     }
 
     /// What was written down changes what the next pass decides: it comes at once, and nothing is settled before it.
@@ -489,6 +526,9 @@ fn blame(service: &ServicePlan, facts: &Facts, decision: &Decision) -> Option<(R
     if let (Some(running), Some(moving)) = (running, ring_facts.and_then(|r| r.moving.as_ref()))
         && moving.to != running
     {
+        if ring_facts.is_some_and(|r| r.was_sick(&service.key.owner, &moving.to)) {
+            return Some((ring, Blame::Nothing));
+        }
         return Some((ring, Blame::Release(moving.to, moving.request.clone())));
     }
     if let Owner::Tenant(slug) = &service.key.owner

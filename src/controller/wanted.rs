@@ -67,7 +67,9 @@ impl Cache {
                         wanted.objects.extend(rendered.objects.clone());
                         // What a move drops stays until it has succeeded, and nothing goes while files have errors.
                         let no_prune = asked.decision.ring(&tenant.ring).is_some_and(|r| r.no_prune);
-                        if tenant.moves || no_prune {
+                        if tenant.held {
+                            wanted.holds.insert(owner, Hold::Untouched);
+                        } else if tenant.moves || no_prune {
                             wanted.holds.insert(owner, Hold::NoPrune);
                         }
                         self.contexts.insert(tenant.slug.clone(), context.clone());
@@ -245,6 +247,11 @@ fn hold_shared(asked: &Asked<'_>, wanted: &mut Wanted) {
             .tenants
             .values()
             .any(|t| t.ring == ring.name && t.moves);
+        if ring.held {
+            wanted
+                .holds
+                .insert(Owner::Ring(ring.name.clone()), Hold::Untouched);
+        }
         if moves || ring.no_prune {
             for owner in [Owner::Fleet, Owner::Ring(ring.name.clone())] {
                 wanted.holds.entry(owner).or_insert(Hold::NoPrune);

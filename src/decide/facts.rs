@@ -35,6 +35,9 @@ pub struct Quarantine {
 pub struct MoveUnderWay {
     /// Where it goes.
     pub to: ReleaseId,
+    /// The ring's tenant files that go with it, where both move at once.
+    #[serde(default)]
+    pub files: Option<FilesId>,
     /// The commit that asked for it.
     pub request: CommitId,
     /// When it started.
@@ -127,4 +130,43 @@ pub struct Facts {
     pub image_volumes: BTreeMap<ServiceKey, BTreeMap<String, String>>,
     /// Jobs that ended with 0.
     pub jobs_done: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
+}
+
+/// Of a ring of which nothing is remembered.
+static NOTHING: RingFacts = RingFacts {
+    running: None,
+    previous: None,
+    moving: None,
+    quarantine: BTreeMap::new(),
+    rolled_back: false,
+    proofs: BTreeMap::new(),
+};
+
+impl Facts {
+    /// What is remembered of a ring.
+    pub fn ring(&self, name: &RingName) -> &RingFacts {
+        self.rings.get(name).unwrap_or(&NOTHING)
+    }
+}
+
+impl TenantFacts {
+    /// Release and files that it goes on with while nothing newer is taken: those asked for last, unless they failed.
+    pub fn last(&self) -> Option<&(ReleaseId, FilesRef)> {
+        let asked = self.asked.as_ref();
+        let sound = asked.filter(|(_, f)| !self.quarantine.contains_key(&f.id));
+        sound.or(self.good.as_ref()).or(asked)
+    }
+}
+
+impl RingFacts {
+    /// Whether a part of the ring was sick on what last ran healthy, and has not been healthy on `release` yet: then it is
+    /// no evidence against that.
+    pub fn was_sick(&self, owner: &Owner, release: &ReleaseId) -> bool {
+        let part = |release: &ReleaseId| self.proofs.get(release).and_then(|p| p.parts.get(owner));
+        let before = self.running.filter(|running| running != release);
+        before
+            .and_then(|running| part(&running))
+            .is_some_and(|p| p.now == Answer::Fail)
+            && part(release).is_none_or(|p| !p.was_healthy)
+    }
 }

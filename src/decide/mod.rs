@@ -1,15 +1,20 @@
 //! Which release and which files each ring and tenant shall run at this moment. Pure: no I/O, no clock.
 //!
-//! `auto_deploy` rings follow their branch, other rings their pin; each ring takes its tenant files from its own branch.
-//! A ring that declares gates which nothing evaluates yet (`approval`, `soak`, `checks`, `window`) waits with that
-//! reason: it is never deployed ungated.
+//! A ring is asked for moves: another release (its pin, or the candidate of an `auto_deploy` ring), other tenant files
+//! (its branch), or both at once. Gates judge them (`gates`); of those that pass one runs (`ring`); `tenants` says what
+//! that means for each tenant, and `waves` whose turn it is.
 
+mod claims;
 pub mod facts;
+mod files;
 pub mod gate;
+mod gates;
 pub mod records;
+mod ring;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,14 +22,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::fleet::Policy;
 use crate::fleet::decisions::Moved;
 use crate::fleet::names::{CommitId, ContentId, FilesId, PolicyId, ReleaseId, RingName, Slug};
 use crate::fleet::release::Release;
-use crate::fleet::rings::{GateKind, Ring};
 use crate::fleet::tenants::TenantFiles;
-use facts::{Facts, FilesRef, RingFacts};
-use gate::{Answer, Gate, all_pass};
+use facts::{Facts, FilesRef};
+use gate::{Answer, Gate};
 use records::{Behind, Records};
 
 /// What git and the registry said about one ring, gathered before the decision.
@@ -49,8 +54,26 @@ pub struct RingInput {
     pub unknown: bool,
     /// What an approval in this ring is given under.
     pub policy: Option<PolicyId>,
+    /// Which files do not fit which release, and why: those that run and those on the branch, against the release that
+    /// runs, is moved to, and is asked for. What is not in it fits.
+    pub misfits: BTreeMap<(Slug, FilesId, ReleaseId), Vec<String>>,
+    /// Releases whose base has services that the ring's tenants share.
+    pub sharing: BTreeSet<ReleaseId>,
+    /// What the checks of the candidate said, by the name of the check.
+    pub checks: BTreeMap<String, Checked>,
     /// Tenants that run here and whose file is gone from the branch: who asks for that.
     pub gone: BTreeMap<Slug, Asks>,
+}
+
+/// What a check of a release said in the ring before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Of which release.
+    pub release: ReleaseId,
+    /// Its answer.
+    pub answer: Answer,
+    /// Why, with the tenants that it was asked of.
+    pub evidence: String,
 }
 
 /// Who asks for a change of one tenant's files.
@@ -75,8 +98,6 @@ pub struct TenantAt {
     pub commit: CommitId,
     /// Who asks for them.
     pub asks: Asks,
-    /// Why they do not fit the release that they would run with; empty: they do.
-    pub misfit: Vec<String>,
 }
 
 /// A release that a ring is asked to run.
@@ -181,6 +202,9 @@ pub struct Move {
     pub state: MoveState,
     /// Its gates.
     pub gates: Vec<Gate>,
+    /// Words on record that let it start: they count for no other.
+    #[serde(skip)]
+    pub words: BTreeSet<Digest>,
 }
 
 /// What a tenant shall do.
@@ -212,6 +236,8 @@ pub struct TenantDecision {
     pub moves: bool,
     /// Whether the files that its branch declares failed, so that it keeps those that ran last.
     pub gone_back: bool,
+    /// Whether somebody paused it: nothing of it is touched.
+    pub held: bool,
     /// What a person should know about it.
     pub conditions: Vec<String>,
 }
@@ -237,6 +263,8 @@ pub struct RingDecision {
     pub conditions: Vec<String>,
     /// Whether nothing may be removed in it now.
     pub no_prune: bool,
+    /// Whether somebody paused it.
+    pub held: bool,
 }
 
 /// The decision.
@@ -249,6 +277,14 @@ pub struct Decision {
     /// Releases that the decision speaks of.
     #[serde(skip)]
     pub releases: BTreeMap<ReleaseId, Release>,
+}
+
+impl RingDecision {
+    /// The move that may run and goes to such a place.
+    pub fn open(&self, goes: impl Fn(Moved) -> bool) -> Option<&Move> {
+        let mut open = self.moves.iter().filter(|m| m.state == MoveState::Open);
+        open.find(|m| m.to.is_some_and(&goes))
+    }
 }
 
 impl Decision {
@@ -264,62 +300,21 @@ pub fn decide(world: &World<'_>) -> Decision {
         releases: world.facts.releases.clone(),
         ..Decision::default()
     };
-    let none = RingFacts::default();
+    let claims = claims::Claims::of(world);
+    let mut sides = Vec::new();
     for ring in &world.policy.rings.0 {
         let Some(input) = world.rings.get(&ring.name) else {
             continue;
         };
-        let facts = world.facts.rings.get(&ring.name).unwrap_or(&none);
         if let Some(Ok(release)) = input.candidate.as_ref().map(|c| &c.release) {
             decision.releases.insert(release.id, release.clone());
         }
-        let has = has(world, ring, facts);
-        decision.rings.push(ring_decision(ring, input, facts, has));
+        let (side, decided) = ring::Side::of(world, ring, input, &claims);
+        decision.rings.push(decided);
+        sides.push(side);
     }
-    tenants::decide(world, &mut decision);
+    tenants::decide(world, &claims, &sides, &mut decision);
     decision
-}
-
-/// Gates that a ring declares and that nothing evaluates yet: the ring waits for them.
-fn declared_gates(ring: &Ring, only: &[GateKind]) -> Vec<Gate> {
-    ring.gates
-        .iter()
-        .filter(|g| only.is_empty() || only.contains(&g.kind))
-        .map(|g| {
-            let name = match g.kind {
-                GateKind::Soak => "soak",
-                GateKind::Checks => "checks",
-                GateKind::Window => "window",
-                GateKind::Approval => "approval",
-            };
-            Gate::new(
-                name,
-                Answer::Unknown,
-                format!(
-                    "the ring asks for {}, which this version cannot judge: it waits",
-                    g.summary
-                ),
-            )
-        })
-        .collect()
-}
-
-fn release_gate(candidate: &Candidate, input: &RingInput) -> Gate {
-    if let Some(target) = &input.unknown_target {
-        return Gate::new("release", Answer::Unknown, undeclared(target));
-    }
-    match &candidate.release {
-        Ok(release) => Gate::new(
-            "release",
-            Answer::Pass,
-            format!(
-                "{} reads cleanly and its {} images can be had",
-                release.id,
-                release.images.len()
-            ),
-        ),
-        Err(reason) => Gate::new("release", Answer::Fail, reason.clone()),
-    }
 }
 
 fn undeclared(target: &str) -> String {
@@ -328,143 +323,15 @@ fn undeclared(target: &str) -> String {
     )
 }
 
-/// What a ring has, whatever is asked for: the move under way, else what failed without a way back (such a ring keeps
-/// and heals what its tenants have), else what ran healthy last.
-fn has(world: &World<'_>, ring: &Ring, facts: &RingFacts) -> Option<ReleaseId> {
-    let moving = facts.moving.as_ref().map(|m| m.to);
-    moving.or_else(|| stuck(world, ring, facts)).or(facts.running)
-}
-
-/// The quarantined release that a ring stays on: nothing went back, and more of its tenants were last asked for it
-/// than for what ran healthy.
-fn stuck(world: &World<'_>, ring: &Ring, facts: &RingFacts) -> Option<ReleaseId> {
-    let asked = |release: Option<ReleaseId>| {
-        let of_ring = world.facts.tenants.values().filter(|t| t.ring == ring.name);
-        of_ring
-            .filter(|t| release.is_some() && t.asked.as_ref().map(|(r, _)| *r) == release)
-            .count()
-    };
-    if facts.rolled_back {
-        return None;
+#[allow(clippy::ref_option)] // as serde calls it
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => to.collect_str(value),
+        None => to.serialize_none(),
     }
-    let last = facts
-        .quarantine
-        .iter()
-        .filter(|(release, _)| asked(Some(**release)) > asked(facts.running))
-        .max_by_key(|(_, q)| q.at);
-    last.map(|(release, _)| *release)
-}
-
-fn ring_decision(ring: &Ring, input: &RingInput, facts: &RingFacts, has: Option<ReleaseId>) -> RingDecision {
-    let mut out = RingDecision {
-        name: ring.name.clone(),
-        id: ring.id,
-        declared: None,
-        target: has,
-        request: facts.moving.as_ref().map(|m| m.request.clone()),
-        moves: Vec::new(),
-        phase: Phase::Synced,
-        conditions: Vec::new(),
-        no_prune: input.unread || input.tip.is_none() || !input.tenant_errors.is_empty(),
-    };
-    if has.is_none() {
-        out.phase = Phase::Empty;
-    } else if has.is_some_and(|h| facts.quarantine.contains_key(&h)) {
-        out.phase = Phase::Degraded;
-    }
-    if let Some(target) = &input.unknown_target {
-        out.conditions.push(undeclared(target));
-        out.phase = Phase::Waiting;
-    }
-    if input.tip.is_none() && !input.unread {
-        out.conditions.push(format!(
-            "branch `{}` does not exist: `git branch {}` makes it",
-            input.branch, input.branch
-        ));
-        out.phase = Phase::Waiting;
-    }
-    out.conditions.extend(input.tenant_errors.iter().cloned());
-    if input.unknown {
-        out.conditions.push(format!(
-            "what runs here stands in no ledger, and nothing in the recent history of its pin and branch is equal to it: it is started where it stops and not changed, until `ringfence apply {} --adopt` goes on with what is declared",
-            ring.name
-        ));
-        out.phase = Phase::Unknown;
-        out.no_prune = true;
-        return out;
-    }
-    let Some(candidate) = &input.candidate else {
-        return out;
-    };
-    let to = candidate.release.as_ref().ok().map(|r| r.id);
-    out.declared = to;
-    if to.is_some() && to == facts.running {
-        // A request for what ran healthy last takes a rollout back.
-        out.target = to;
-        out.request = Some(candidate.request.clone());
-        if input.tip.is_some() && input.unknown_target.is_none() {
-            out.phase = Phase::Synced;
-        }
-        return out;
-    }
-    release_move(ring, input, facts, candidate, &mut out);
-    out
-}
-
-/// The move to another release: its gates, and the ring's target if they pass.
-fn release_move(
-    ring: &Ring,
-    input: &RingInput,
-    facts: &RingFacts,
-    candidate: &Candidate,
-    out: &mut RingDecision,
-) {
-    let to = out.declared;
-    let mut gates = vec![release_gate(candidate, input)];
-    gates.extend(declared_gates(ring, &[]));
-    let started = to.is_some() && facts.moving.as_ref().map(|m| m.to) == to;
-    let quarantine = to.and_then(|to| facts.quarantine.get(&to));
-    let state = match quarantine {
-        Some(q) => {
-            gates.push(Gate::new(
-                "quarantine",
-                Answer::Fail,
-                format!("it failed here: {}", q.reason),
-            ));
-            MoveState::Quarantined
-        }
-        // One that has started goes on, whatever becomes of its gates.
-        None if started || all_pass(&gates) => MoveState::Open,
-        None => MoveState::Waiting,
-    };
-    match state {
-        MoveState::Open => {
-            out.target = to;
-            out.request = Some(candidate.request.clone());
-            if input.tip.is_some() {
-                out.phase = Phase::Synced;
-            }
-        }
-        // The ring stays on what it has: only where nothing went back is that the one that failed.
-        MoveState::Quarantined if facts.rolled_back => out.phase = Phase::RolledBack,
-        MoveState::Quarantined if out.target == to => out.phase = Phase::Degraded,
-        MoveState::Quarantined | MoveState::Waiting => out.phase = Phase::Waiting,
-    }
-    out.moves.push(Move {
-        kind: if facts.running.is_none() {
-            MoveKind::Both
-        } else {
-            MoveKind::Release
-        },
-        request: candidate.request.clone(),
-        from: facts.running.map(|r| r.to_string()),
-        to: to.map(|r| r.to_string()),
-        state,
-        gates,
-    });
 }
 
 /// The hash of what each tenant of a ring runs or would run (`ten-`).
 pub fn files_of_ring(files: &BTreeMap<Slug, FilesId>) -> FilesId {
-    FilesId(crate::digest::Digest::of("ringfence.tenant-files.1", files))
+    FilesId(Digest::of("ringfence.tenant-files.1", files))
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::digest::Digest;
 use crate::fleet::decisions::{Approval, Hold, Waiver};
 use crate::fleet::names::{CommitId, PrincipalName, RingName, Slug};
+use crate::text::Safe;
 
 /// All that is on record at the control branch's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,4 +60,49 @@ pub struct Behind {
     /// Who wrote what changes, by the addresses of the author lines (co-authors too); only where policy excludes authors.
     /// The error: why that cannot be said (then no approval counts).
     pub authors: Option<Result<BTreeSet<PrincipalName>, String>>,
+}
+
+impl Behind {
+    /// Takes in who stands behind something else that goes along.
+    pub fn join(&mut self, other: &Self) {
+        self.requesters.extend(other.requesters.iter().cloned());
+        for commit in &other.unsigned {
+            if !self.unsigned.contains(commit) {
+                self.unsigned.push(commit.clone());
+            }
+        }
+        self.authors = match (self.authors.take(), other.authors.clone()) {
+            (Some(Ok(mut one)), Some(Ok(two))) => {
+                one.extend(two);
+                Some(Ok(one))
+            }
+            (Some(Err(why)), _) | (_, Some(Err(why))) => Some(Err(why)),
+            (one, two) => one.or(two),
+        };
+    }
+}
+
+impl Held {
+    /// Whether it holds at a moment: what cannot be read does.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.hold.as_ref().map_or(true, |hold| hold.holds(now))
+    }
+
+    /// Why and until when, in a sentence.
+    pub fn tell(&self) -> String {
+        let by = self.by.as_ref().map_or("somebody unknown", PrincipalName::as_str);
+        match &self.hold {
+            Ok(hold) => format!(
+                "held by {by} until {}: {}",
+                hold.until,
+                Safe::new(hold.reason.as_str())
+            ),
+            Err(why) => format!("held, because its hold cannot be read ({why}): mend or remove the file"),
+        }
+    }
+
+    /// When it ends by itself.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.hold.as_ref().ok().map(|hold| hold.until)
+    }
 }

@@ -1,13 +1,16 @@
 //! Decisions from small worlds, one rule a test.
 
+mod gates;
+mod moves;
 mod random;
 mod releases;
 mod tenants;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::facts::{Facts, FilesRef, MoveUnderWay, Quarantine, TenantFacts};
+use super::facts::{Facts, FilesRef, MoveUnderWay, Quarantine, RingFacts, TenantFacts};
 use super::*;
 use crate::digest::Digest;
 use crate::fleet::names::{ContentId, RingName, Slug};
@@ -19,6 +22,8 @@ struct Room {
     policy: Policy,
     rings: BTreeMap<RingName, RingInput>,
     facts: Facts,
+    records: Records,
+    now: Timestamp,
     prune: BTreeSet<RingName>,
 }
 
@@ -42,10 +47,26 @@ fn rel(n: u8) -> ReleaseId {
     release(n).id
 }
 
+/// When the worlds are looked at.
+const SATURDAY: &str = "2026-11-21T12:00:00Z";
+
+fn policy_id(n: u8) -> PolicyId {
+    PolicyId(Digest::of("policy", &n))
+}
+
+fn asks(n: u8) -> Asks {
+    Asks {
+        request: commit(n),
+        age: 0,
+        behind: Behind::default(),
+        with: None,
+    }
+}
+
 fn quarantine() -> Quarantine {
     Quarantine {
         reason: "web is unhealthy".to_owned(),
-        at: jiff::Timestamp::UNIX_EPOCH,
+        at: Timestamp::UNIX_EPOCH,
         request: commit(99),
     }
 }
@@ -83,6 +104,7 @@ impl Room {
             let input = RingInput {
                 branch: format!("b-{}", r.name),
                 tip: Some(commit(50)),
+                policy: Some(policy_id(1)),
                 ..RingInput::default()
             };
             (r.name.clone(), input)
@@ -91,6 +113,8 @@ impl Room {
             rings: inputs.collect(),
             policy,
             facts: Facts::default(),
+            records: Records::default(),
+            now: SATURDAY.parse().unwrap(),
             prune: BTreeSet::new(),
         }
     }
@@ -110,8 +134,19 @@ impl Room {
             commit: commit(n),
             request: commit(n),
             pinned: false,
+            behind: Behind::default(),
             release: Ok(release(n)),
         });
+        self
+    }
+
+    /// The files that stand on a ring's branch fit no release.
+    fn misfit(&mut self, of: &str, name: &str) -> &mut Self {
+        let id = self.input(of).tenants[name].files.files;
+        for n in 0..10 {
+            let why = vec!["no stack is called `x`".to_owned()];
+            self.input(of).misfits.insert((slug(name), id, rel(n)), why);
+        }
         self
     }
 
@@ -125,8 +160,10 @@ impl Room {
         self.facts.releases.insert(rel(n), release(n));
         self.ring_facts(name).moving = Some(MoveUnderWay {
             to: rel(n),
+            files: None,
             request: commit(n),
-            since: jiff::Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
+            spent: BTreeSet::new(),
         });
         self
     }
@@ -136,8 +173,7 @@ impl Room {
         let at = TenantAt {
             files: files(name, of, more),
             commit: commit(50),
-            request: commit(49),
-            misfit: Vec::new(),
+            asks: asks(49),
         };
         self.input(of).tenants.insert(name.to_owned(), at);
         self
@@ -158,10 +194,20 @@ impl Room {
     }
 
     fn decide(&self) -> Decision {
+        let mut rings = self.rings.clone();
+        for (slug, facts) in &self.facts.tenants {
+            if let Some(input) = rings.get_mut(&facts.ring)
+                && !input.tenants.contains_key(slug.as_str())
+            {
+                input.gone.insert(slug.clone(), asks(50));
+            }
+        }
         decide(&World {
             policy: &self.policy,
-            rings: &self.rings,
+            rings: &rings,
             facts: &self.facts,
+            records: &self.records,
+            now: self.now,
             prune: &self.prune,
         })
     }

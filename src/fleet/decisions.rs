@@ -76,6 +76,31 @@ impl Moved {
             Self::Both(..) => "both",
         }
     }
+
+    /// The release in it.
+    pub fn release(&self) -> Option<ReleaseId> {
+        match self {
+            Self::Release(release) | Self::Both(release, _) => Some(*release),
+            Self::Files(_) => None,
+        }
+    }
+
+    /// The files in it.
+    pub fn files(&self) -> Option<FilesId> {
+        match self {
+            Self::Files(files) | Self::Both(_, files) => Some(*files),
+            Self::Release(_) => None,
+        }
+    }
+
+    /// For people: with 8 digits of each id.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Release(release) => release.to_string(),
+            Self::Files(files) => files.to_string(),
+            Self::Both(release, files) => format!("{release}+{files}"),
+        }
+    }
 }
 
 impl fmt::Display for Moved {

@@ -238,6 +238,14 @@ impl Principals {
             .collect()
     }
 
+    /// Whether somebody is an owner; where the file names none, every human is.
+    pub fn is_owner(&self, name: &PrincipalName) -> bool {
+        match &self.owners {
+            Some(owners) => owners.members.contains(name),
+            None => self.all.get(name).is_some_and(|p| p.kind == PrincipalKind::Human),
+        }
+    }
+
     /// Whether a principal has a key that is not revoked.
     pub fn can_sign(&self, name: &PrincipalName) -> bool {
         let keys = self.all.get(name).map(|p| &p.keys);

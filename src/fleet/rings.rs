@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::{CommitId, PrincipalName, RingName};
+use super::names::{CommitId, PrincipalName, RingName, Slug};
 use super::read::{Fields, Reader};
 use super::settings::{self, LOCAL_DOCKER};
 use super::tree::Tree;
@@ -13,6 +13,10 @@ use crate::diagnostic::{At, Finding, Severity, Spanned, did_you_mean};
 use crate::text::Safe;
 
 mod gates;
+mod windows;
+
+pub use gates::{Check, CheckKind};
+pub use windows::{Moment, Window};
 
 /// Where the rings stand.
 pub const PATH: &str = "rings/rings.yaml";
@@ -57,8 +61,12 @@ pub struct Ring {
     pub rollout: RingRollout,
     /// Whose word it asks for; none: nobody's.
     pub approvals: Option<Approvals>,
-    /// The gates it declares that hold a release back, each where it is written.
-    pub gates: Vec<DeclaredGate>,
+    /// How long a release must have been healthy in the ring before; 0: not at all.
+    pub soak_ms: u64,
+    /// Extra checks of a release in the ring before.
+    pub checks: Vec<Check>,
+    /// When it may change; empty: always.
+    pub windows: Vec<Window>,
 }
 
 /// Whether changes of tenant files are gated.
@@ -71,18 +79,44 @@ pub enum TenantChanges {
     Free,
 }
 
-/// Rollout times of a ring. Waves (`canary`, `max_parallel`) come with promotion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a release spreads over the tenants of a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingRollout {
+    /// Tenants that go first, by name.
+    pub canary: Vec<Spanned<Slug>>,
+    /// How many tenants move at the same time.
+    pub max_parallel: Share,
     /// How long a container without a healthcheck must run to count as healthy; default 10 s.
     pub observe_ms: u64,
     /// How long it may take to get healthy; none: by the slowest healthcheck.
     pub deadline_ms: Option<u64>,
 }
 
+/// A number of tenants, or a share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred.
+    Percent(u32),
+}
+
+impl Share {
+    /// How many of `all` that is; at least one.
+    pub fn of(self, all: usize) -> usize {
+        let share = match self {
+            Self::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+            Self::Percent(percent) => all * usize::try_from(percent).unwrap_or(100) / 100,
+        };
+        share.max(1)
+    }
+}
+
 impl Default for RingRollout {
     fn default() -> Self {
         Self {
+            canary: Vec::new(),
+            max_parallel: Share::Percent(100),
             observe_ms: 10_000,
             deadline_ms: None,
         }
@@ -118,31 +152,6 @@ impl Approvals {
             expires_ms: 24 * 3600 * 1000,
         }
     }
-}
-
-/// A gate that a ring declares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredGate {
-    /// Which.
-    pub kind: GateKind,
-    /// In words: `1 approval`, `soak 24h`.
-    pub summary: String,
-    /// Where it is written.
-    pub at: At,
-}
-
-/// The gates that a ring can declare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GateKind {
-    /// Healthy time in the ring before.
-    Soak,
-    /// Extra checks.
-    Checks,
-    /// When it may change.
-    Window,
-    /// A person's word.
-    Approval,
 }
 
 impl Rings {
@@ -267,7 +276,8 @@ fn ring(key: &Key, node: &Node, reader: &Reader) -> Option<(Ring, From)> {
         .and_then(|n| rollout(n, reader))
         .unwrap_or_default();
     let approvals = gates::approvals(&fields, reader);
-    let gates = gates::read(&fields, approvals.as_ref(), reader);
+    let (soak_ms, checks) = gates::read(&fields, reader);
+    let windows = given(&fields, "windows").map_or_else(Vec::new, |(node, _)| windows::read(node, reader));
     fields.finish();
     let ring = Ring {
         name: name?,
@@ -285,7 +295,9 @@ fn ring(key: &Key, node: &Node, reader: &Reader) -> Option<(Ring, From)> {
         tenant_changes,
         rollout,
         approvals,
-        gates,
+        soak_ms,
+        checks,
+        windows,
     };
     Some((ring, promote_from))
 }
@@ -300,15 +312,46 @@ fn rollout(node: &Node, reader: &Reader) -> Option<RingRollout> {
         .get("deadline")
         .and_then(|n| time(n, reader))
         .map(|t| t.value);
-    for key in ["canary", "max_parallel"] {
-        fields.refuse(
-            key,
-            "is not carried out yet: waves come with the promotion gates",
-            "remove it; until then all tenants of a ring move together",
-        );
+    if let Some(node) = fields.get("canary") {
+        rollout.canary = canary(node, reader);
+    }
+    if let Some(share) = fields.get("max_parallel").and_then(|n| share(n, reader)) {
+        rollout.max_parallel = share;
     }
     fields.finish();
     Some(rollout)
+}
+
+fn canary(node: &Node, reader: &Reader) -> Vec<Spanned<Slug>> {
+    let names = reader.strings(node).unwrap_or_default().into_iter();
+    let slugs = names.filter_map(|name| match name.value.parse::<Slug>() {
+        Ok(slug) => Some(Spanned::new(slug, name.at)),
+        Err(error) => {
+            let help = "name a tenant of the ring, such as `canary: [dev-lab]`";
+            reader.error("bad-slug", &name.at, error.to_string(), help);
+            None
+        }
+    });
+    slugs.collect()
+}
+
+/// `3` or `25%`.
+fn share(node: &Node, reader: &Reader) -> Option<Share> {
+    let text = node.scalar().unwrap_or_default();
+    let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n > 0);
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent).filter(|p| *p <= 100).map(Share::Percent),
+        None => number(text).map(Share::Count),
+    };
+    if share.is_none() {
+        reader.error(
+            "bad-share",
+            &node.at,
+            format!("`{}` is no number of tenants", Safe::new(text)),
+            "write a number such as `3`, or a share such as `25%`",
+        );
+    }
+    share
 }
 
 /// A duration such as `90s`, `12h` or `1d`, in milliseconds.

@@ -1,5 +1,7 @@
 //! What was decided: each with its event, in one durable transaction. What changes nothing writes nothing.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::Serialize;
@@ -8,6 +10,7 @@ use serde_json::json;
 use super::events::{NewEvent, append};
 use super::{Store, StoreError};
 use crate::decide::facts::{FilesRef, MoveUnderWay, Quarantine, Release};
+use crate::digest::Digest;
 use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
 
 /// What a tenant runs, or is asked to run, in a ring.
@@ -102,6 +105,7 @@ impl Store {
         let event = NewEvent::of("ring.moving", message, json!({"move": moving})).ring(ring);
         self.decide(&event, now, |tx| {
             touch_ring(tx, ring)?;
+            spend(tx, ring, moving.iter().flat_map(|m| &m.spent), now)?;
             let moving = moving.map(text).transpose()?;
             tx.execute(
                 "UPDATE rings SET moving = ?2 WHERE name = ?1",
@@ -111,8 +115,21 @@ impl Store {
         })
     }
 
+    /// Words on record let a change of tenant files start: they count for no other move.
+    pub fn spend(&self, ring: &RingName, words: &BTreeSet<Digest>, now: Timestamp) -> Result<(), StoreError> {
+        let facts = self.facts()?;
+        let new: Vec<_> = words.difference(&facts.spent).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{} on record let new tenant files of {ring} start", new.len());
+        let event = NewEvent::of("words.spent", message, json!(new)).ring(ring);
+        self.decide(&event, now, |tx| spend(tx, ring, new.into_iter(), now))
+    }
+
     /// A ring was healthy on a release through its observation. What ran before becomes `previous`, unless it is the
-    /// same; `rolled_back` is cleared by the success of another release only.
+    /// same, or the ring went back to it: what it went back from is no way back, or two releases would take turns without
+    /// anybody's word. `rolled_back` is cleared by the success of another release only.
     pub fn ring_succeeded(
         &self,
         ring: &RingName,
@@ -134,7 +151,7 @@ impl Store {
             tx.execute(
                 "UPDATE rings SET moving = NULL,
                      rolled_back = CASE WHEN running IS ?2 THEN rolled_back ELSE 0 END,
-                     previous = CASE WHEN running IS ?2 THEN previous ELSE running END,
+                     previous = CASE WHEN running IS ?2 THEN previous WHEN previous IS ?2 THEN NULL ELSE running END,
                      running = ?2
                  WHERE name = ?1",
                 params![ring.as_str(), release.0.hex()],
@@ -424,6 +441,19 @@ impl Store {
         .service(key);
         self.decide(&event, now, |tx| add_spec(tx, "job", key, spec))
     }
+}
+
+fn spend<'a>(
+    tx: &Transaction<'_>,
+    ring: &RingName,
+    words: impl Iterator<Item = &'a Digest>,
+    now: Timestamp,
+) -> Sql<()> {
+    for word in words {
+        tx.prepare_cached("INSERT OR IGNORE INTO spent (word, ring, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![word.hex(), ring.as_str(), now.to_string()])?;
+    }
+    Ok(())
 }
 
 fn touch_ring(tx: &Transaction<'_>, ring: &RingName) -> Sql<()> {

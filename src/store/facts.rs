@@ -78,6 +78,10 @@ fn read(db: &Connection) -> Result<Facts, rusqlite::Error> {
         }
         Ok(())
     })?;
+    each(db, "SELECT word FROM spent", |row| {
+        facts.spent.insert(digest(row, 0)?);
+        Ok(())
+    })?;
     each(db, "SELECT name FROM volumes", |row| {
         facts.volumes.insert(row.get(0)?);
         Ok(())
@@ -112,6 +116,7 @@ fn rings(db: &Connection, facts: &mut Facts) -> Result<(), rusqlite::Error> {
                 moving: json(row, 3)?,
                 quarantine: BTreeMap::new(),
                 rolled_back: row.get(4)?,
+                proofs: BTreeMap::new(),
             };
             facts.rings.insert(parsed(row, 0)?, ring);
             Ok(())

@@ -3,7 +3,7 @@
 //! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
 
 /// The version of the newest entry of [`MIGRATIONS`].
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
@@ -23,6 +23,7 @@ pub(super) const DECIDES: &[(&str, i64)] = &[
     ("looks", 2),
     ("volumes", 2),
     ("image_volumes", 3),
+    ("spent", 4),
 ];
 
 /// What brings a ledger from the version before (index) to the next.
@@ -106,5 +107,8 @@ CREATE TABLE image_volumes (
     volume TEXT NOT NULL,
     PRIMARY KEY (owner, service, path)
 ) STRICT;
+",
+    r"
+CREATE TABLE spent (word TEXT PRIMARY KEY, ring TEXT NOT NULL, at TEXT NOT NULL) STRICT;
 ",
 ];

@@ -127,6 +127,8 @@ fn moving(n: u8) -> MoveUnderWay {
         to: release(n),
         request: commit(n),
         since: now(),
+        files: None,
+        spent: BTreeSet::new(),
     }
 }
 

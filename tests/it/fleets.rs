@@ -12,7 +12,6 @@ use ringfence::diagnostic::{Findings, Severity};
 use ringfence::digest::Digest;
 use ringfence::fleet::check::{self, Report, check};
 use ringfence::fleet::names::{RingName, Slug};
-use ringfence::fleet::rings::GateKind;
 use ringfence::fleet::tree::{Entry, EntryKind, Tree, is_declared};
 use ringfence::fleet::{base, content_id, policy, tenants};
 
@@ -345,16 +344,11 @@ created_at: 2026-11-22T00:00:00Z # optional
     // What is left: an undeclared target, and two tiers without a backend.
     insta::assert_snapshot!("design", render(&report.findings, false));
     let rings = report.policy.unwrap().rings.0;
-    let gates: Vec<_> = rings
+    let asks: Vec<u32> = rings
         .iter()
-        .map(|r| {
-            r.gates
-                .iter()
-                .map(|g| (g.kind, g.summary.as_str()))
-                .collect::<Vec<_>>()
-        })
+        .filter_map(|r| Some(r.approvals.as_ref()?.required))
         .collect();
-    assert_eq!(gates, [vec![], vec![], vec![(GateKind::Approval, "1 approval")]]);
+    assert_eq!(asks, [1], "prod alone asks for a word");
     assert_eq!(rings[0].branch.as_ref().unwrap().value, "develop");
     assert_eq!(rings[2].deployment_target.value, "local-docker");
     assert_eq!(rings[2].promote_from.as_ref().unwrap().as_str(), "staging");
@@ -396,24 +390,20 @@ fn the_rings_of_the_example_are_those_of_the_design() {
 }
 
 #[test]
-fn what_is_declared_but_cannot_be_carried_out_yet_is_kept_as_a_gate() {
+fn the_gates_of_a_ring_are_read() {
     let mut tree = Tree::default();
     lay(&mut tree, &root().join("tests/fleets/valid/everything"));
     let rings = policy(&tree, "x").policy.unwrap().rings;
     let prod = rings.get("prod").unwrap();
-    let gates: Vec<&str> = prod.gates.iter().map(|g| g.summary.as_str()).collect();
-    assert_eq!(gates, ["soak 12h", "3 checks", "2 windows", "2 approvals"]);
+    assert_eq!(prod.soak_ms, 12 * 3600 * 1000);
+    assert_eq!((prod.checks.len(), prod.windows.len()), (3, 2));
+    assert_eq!(prod.approvals.as_ref().unwrap().required, 2);
     assert_eq!(prod.promote_from.as_ref().unwrap().as_str(), "dev");
     assert_eq!(
         (prod.rollout.observe_ms, prod.rollout.deadline_ms),
         (30_000, Some(300_000))
     );
-    assert!(
-        rings.get("staging").unwrap().gates.is_empty(),
-        "a soak of 0s is none"
-    );
-    let at = prod.gates[0].at.line_col();
-    assert_eq!(at.0, 8, "a gate stands where it is written");
+    assert_eq!(rings.get("staging").unwrap().soak_ms, 0, "a soak of 0s is none");
 }
 
 #[test]

@@ -130,8 +130,7 @@ fn room(rings: &[RingDraw], tenants: &[TenantDraw]) -> Room {
             };
             room.file(of, name, FILES[*at]);
             if draw.misfit {
-                let at = room.input(of).tenants.get_mut(name).unwrap();
-                at.misfit.push("no stack is called `x`".to_owned());
+                room.misfit(of, name);
             }
         }
         if let Some((of, release, files, healthy, failed)) = draw.facts {
@@ -178,7 +177,7 @@ proptest! {
             }
             for mv in &out.moves {
                 if mv.state == MoveState::Open && mv.kind != MoveKind::Tenants && draw.moving.map(rel) != out.declared {
-                    prop_assert!(all_pass(&mv.gates));
+                    prop_assert!(gate::all_pass(&mv.gates));
                 }
             }
         }

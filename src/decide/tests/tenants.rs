@@ -147,8 +147,7 @@ fn files_that_are_not_taken_leave_the_tenant_with_those_it_has() {
         );
         match case {
             "misfit" => {
-                let at = room.input("dev").tenants.get_mut("acme").unwrap();
-                at.misfit.push("no stack is called `x`".to_owned());
+                room.misfit("dev", "acme");
             }
             "quarantine" => {
                 let facts = room.facts.tenants.get_mut("acme").unwrap();

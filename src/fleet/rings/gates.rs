@@ -1,7 +1,8 @@
-//! The gates that a ring declares. They are validated here and carried out by promotion; until then a ring that
-//! has them waits, and says which.
+//! The gates that a ring declares; `decide` judges them.
 
-use super::{Approvals, DeclaredGate, GateKind, given, time};
+use serde::Serialize;
+
+use super::{Approvals, given, time};
 use crate::diagnostic::{At, Spanned};
 use crate::fleet::principals;
 use crate::fleet::read::{Fields, Reader};
@@ -13,45 +14,49 @@ const KINDS: &[(&str, bool)] = &[("human", true), ("agent", false), ("ci", false
 /// Whose approvals do not count, and whether these are the authors'.
 const EXCLUDE: &[(&str, bool)] = &[("requester", false), ("authors", true)];
 
-/// Reads `soak`, `checks` and `windows` of a ring, in the order of the gates; `approvals` come after them.
-pub(super) fn read(
-    fields: &Fields<'_, '_>,
-    approvals: Option<&Approvals>,
-    reader: &Reader,
-) -> Vec<DeclaredGate> {
-    let mut gates = Vec::new();
-    if let Some((node, at)) = given(fields, "soak")
-        && let Some(soak) = time(node, reader)
-        && soak.value > 0
-    {
-        let written = node.scalar().unwrap_or_default();
-        gates.push(gate(GateKind::Soak, format!("soak {}", Safe::new(written)), at));
-    }
-    if let Some((node, at)) = given(fields, "checks") {
-        let count = checks(node, reader);
-        if count > 0 {
-            gates.push(gate(GateKind::Checks, plural(count, "check"), at));
-        }
-    }
-    if let Some((node, at)) = given(fields, "windows") {
-        let count = windows(node, reader);
-        if count > 0 {
-            gates.push(gate(GateKind::Window, plural(count, "window"), at));
-        }
-    }
-    gates.extend(approvals.map(|a| {
-        let count = usize::try_from(a.required).unwrap_or(1);
-        gate(GateKind::Approval, plural(count, "approval"), a.at.clone())
-    }));
-    gates
+/// A check of a release, made in the ring before, on every tenant there that has the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name, for people; default: what it asks.
+    pub name: String,
+    /// The service that it asks.
+    pub service: String,
+    /// What it does.
+    pub kind: CheckKind,
+    /// How long one may take, in milliseconds; default 5 s.
+    pub timeout_ms: u64,
+    /// How often it is asked, in milliseconds; default 10 s.
+    pub interval_ms: u64,
 }
 
-fn gate(kind: GateKind, summary: String, at: At) -> DeclaredGate {
-    DeclaredGate { kind, summary, at }
+/// What a check does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// A request that must be answered with 200 to 399.
+    Http {
+        /// The container's port.
+        port: u16,
+        /// With its slash.
+        path: String,
+    },
+    /// A connection that must be taken.
+    Tcp {
+        /// The container's port.
+        port: u16,
+    },
+    /// A command in the container that must end with 0.
+    Exec {
+        /// With its arguments.
+        command: Vec<String>,
+    },
 }
 
-fn plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+/// Reads `soak` and `checks` of a ring.
+pub(super) fn read(fields: &Fields<'_, '_>, reader: &Reader) -> (u64, Vec<Check>) {
+    let soak = given(fields, "soak").and_then(|(node, _)| time(node, reader));
+    let checks = given(fields, "checks").map_or_else(Vec::new, |(node, _)| checks(node, reader));
+    (soak.map_or(0, |s| s.value), checks)
 }
 
 /// Reads `approval_required` and `approvals` of a ring.
@@ -140,121 +145,107 @@ fn positive(node: &Node, reader: &Reader) -> Option<u64> {
     Some(time.value)
 }
 
-fn checks(node: &Node, reader: &Reader) -> usize {
+fn checks(node: &Node, reader: &Reader) -> Vec<Check> {
     let items = reader.list(node).unwrap_or_default();
-    for item in items {
-        let Some(fields) = reader.fields(item, "the check") else {
-            continue;
-        };
-        let mut kinds = 0;
-        for key in ["http", "tcp"] {
-            if let Some(node) = fields.get(key) {
-                kinds += 1;
-                let _ = reader.string(node);
-            }
-        }
-        if let Some(node) = fields.get("exec") {
-            kinds += 1;
-            let _ = reader.strings(node);
-        }
-        for key in ["name", "service"] {
-            if let Some(node) = fields.get(key) {
-                let _ = reader.string(node);
-            }
-        }
-        for key in ["timeout", "interval"] {
-            if let Some(node) = fields.get(key) {
-                let _ = positive(node, reader);
-            }
-        }
-        fields.finish();
-        if kinds != 1 {
-            reader.error(
-                "bad-check",
-                &item.at,
-                "a check takes one of `http`, `tcp` and `exec`",
-                "write `- http: http://web:8080/healthz`, or `- exec: [\"/app\", \"check\"]`",
-            );
-        }
-    }
-    items.len()
+    items.iter().filter_map(|item| check(item, reader)).collect()
 }
 
-fn windows(node: &Node, reader: &Reader) -> usize {
-    let items = reader.list(node).unwrap_or_default();
-    for item in items {
-        let Some(fields) = reader.fields(item, "the window") else {
-            continue;
-        };
-        let mut kinds = 0;
-        for key in ["allow", "deny"] {
-            if let Some(span) = fields.get(key).and_then(|n| reader.string(n)) {
-                kinds += 1;
-                if !is_span(&span.value) {
-                    reader.error(
-                        "bad-window",
-                        &span.at,
-                        format!("`{}` is no span of the week", Safe::new(&span.value)),
-                        "write `Fri 15:00..Mon 08:00`, or `09:00..17:00` for each day",
-                    );
-                }
-            }
-        }
-        if let Some(zone) = fields.get("tz").and_then(|n| reader.string(n))
-            && !is_zone(&zone.value)
-        {
-            reader.error(
-                "bad-window",
-                &zone.at,
-                format!("`{}` is no name of a time zone", Safe::new(&zone.value)),
-                "write `UTC`, or a name such as `Europe/Berlin`",
-            );
-        }
-        fields.finish();
-        if kinds != 1 {
-            reader.error(
-                "bad-window",
-                &item.at,
-                "a window takes one of `allow` and `deny`",
-                "write `- deny: \"Fri 15:00..Mon 08:00\"`",
-            );
-        }
-    }
-    items.len()
-}
-
-/// `Fri 15:00..Mon 08:00` or `09:00..17:00`; a span between two equal moments is empty and refused.
-fn is_span(text: &str) -> bool {
-    let Some((from, to)) = text.split_once("..") else {
-        return false;
-    };
-    let (Some(from), Some(to)) = (moment(from.trim()), moment(to.trim())) else {
-        return false;
-    };
-    from != to && from.0.is_some() == to.0.is_some()
-}
-
-fn moment(text: &str) -> Option<(Option<usize>, u32)> {
-    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-    let (day, clock) = match text.split_once(' ') {
-        Some((day, clock)) => (Some(DAYS.iter().position(|d| *d == day)?), clock.trim()),
-        None => (None, text),
-    };
-    let (hours, minutes) = clock.split_once(':')?;
-    if hours.len() != 2 || minutes.len() != 2 {
+fn check(item: &Node, reader: &Reader) -> Option<Check> {
+    let fields = reader.fields(item, "the check")?;
+    let string = |key| fields.get(key).and_then(|n| reader.string(n));
+    let named = string("service").map(|s| s.value);
+    let http = fields.get("http").map(|n| http(n, reader));
+    let tcp = fields.get("tcp").map(|n| tcp(n, reader));
+    let exec = fields.get("exec").map(|n| exec(n, reader));
+    let name = string("name").map(|s| s.value);
+    let timeout_ms = fields.get("timeout").and_then(|n| positive(n, reader));
+    let interval_ms = fields.get("interval").and_then(|n| positive(n, reader));
+    fields.finish();
+    let mut kinds = [http, tcp, exec].into_iter().flatten();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+        reader.error(
+            "bad-check",
+            &item.at,
+            "a check takes one of `http`, `tcp` and `exec`",
+            "write `- http: http://web:8080/healthz`, or `- {service: web, exec: [\"/app\", \"check\"]}`",
+        );
         return None;
-    }
-    let (hours, minutes) = (hours.parse::<u32>().ok()?, minutes.parse::<u32>().ok()?);
-    (hours < 24 && minutes < 60).then_some((day, hours * 60 + minutes))
+    };
+    let (host, kind) = kind?;
+    let Some(service) = named.or(host) else {
+        reader.error(
+            "bad-check",
+            &item.at,
+            "a check that runs a command names its service",
+            "write `- {service: web, exec: [\"/app\", \"check\"]}`",
+        );
+        return None;
+    };
+    Some(Check {
+        name: name.unwrap_or_else(|| describe(&service, &kind)),
+        service,
+        kind,
+        timeout_ms: timeout_ms.unwrap_or(5_000),
+        interval_ms: interval_ms.unwrap_or(10_000),
+    })
 }
 
-fn is_zone(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 64
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !text.ends_with('/')
-        && !text.contains("//")
-        && text
+type HostAndKind = Option<(Option<String>, CheckKind)>;
+
+fn describe(service: &str, kind: &CheckKind) -> String {
+    match kind {
+        CheckKind::Http { port, path } => format!("http://{service}:{port}{path}"),
+        CheckKind::Tcp { port } => format!("tcp {service}:{port}"),
+        CheckKind::Exec { command } => format!("{service}: {}", command.join(" ")),
+    }
+}
+
+fn http(node: &Node, reader: &Reader) -> HostAndKind {
+    let text = reader.string(node)?;
+    let parsed = text.value.strip_prefix("http://").and_then(|rest| {
+        let (host, path) = rest.split_once('/').map_or((rest, ""), |(h, p)| (h, p));
+        let (host, port) = address(host, Some(80))?;
+        let path = format!("/{path}");
+        Some((Some(host), CheckKind::Http { port, path }))
+    });
+    if parsed.is_none() {
+        bad_address(
+            &text,
+            "write `http://SERVICE:PORT/PATH`: the request goes to the service's container",
+            reader,
+        );
+    }
+    parsed
+}
+
+fn tcp(node: &Node, reader: &Reader) -> HostAndKind {
+    let text = reader.string(node)?;
+    let parsed = address(&text.value, None).map(|(host, port)| (Some(host), CheckKind::Tcp { port }));
+    if parsed.is_none() {
+        bad_address(&text, "write `SERVICE:PORT`", reader);
+    }
+    parsed
+}
+
+fn exec(node: &Node, reader: &Reader) -> HostAndKind {
+    let command: Vec<String> = reader.strings(node)?.into_iter().map(|s| s.value).collect();
+    (!command.is_empty()).then_some((None, CheckKind::Exec { command }))
+}
+
+fn bad_address(text: &Spanned<String>, help: &str, reader: &Reader) {
+    let message = format!("`{}` names no service and port", Safe::new(&text.value));
+    reader.error("bad-check", &text.at, message, help);
+}
+
+/// `web:8080`. The host is a service's name.
+fn address(text: &str, default: Option<u16>) -> Option<(String, u16)> {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (text, default?),
+    };
+    let good = !host.is_empty()
+        && host
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/_+-".contains(c))
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    (good && port > 0).then(|| (host.to_owned(), port))
 }
