@@ -200,7 +200,10 @@ impl Engine {
     /// Ends the hold of a state directory on an instance: the next one of the same name starts from nothing.
     pub async fn release(&self, instance: &str) {
         let holder = format!("ringfence.{instance}");
-        let _ = self.docker.remove_volume(&holder, None::<RemoveVolumeOptions>).await;
+        let _ = self
+            .docker
+            .remove_volume(&holder, None::<RemoveVolumeOptions>)
+            .await;
     }
 
     /// Ids and names of the containers with a label.
