@@ -65,6 +65,8 @@ impl Controller {
             .iter()
             .map(|r| (r.name.clone(), r.rollback_on_failure))
             .collect();
+        let observe = policy.rings.0.iter();
+        self.observe = observe.map(|r| (r.name.clone(), r.rollout.observe_ms)).collect();
         let mut rings = BTreeMap::new();
         for ring in &policy.rings.0 {
             let mut input = self.ring_input(ring, &control, &heads, facts, &policy);

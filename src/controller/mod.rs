@@ -15,6 +15,7 @@ mod looks;
 mod pass;
 mod prepare;
 pub mod probes;
+mod proofs;
 mod record;
 mod recover;
 mod report;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::apply::{Applier, Outcome, ProgressSink};
 use crate::decide::Decision;
+use crate::decide::health::Mark;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::names::{Instance, RingName, ServiceKey, Slug, SpecHash};
@@ -205,6 +207,14 @@ pub struct Controller {
     networks: BTreeSet<String>,
     /// Whether each ring goes back by itself.
     rollback: record::Rollbacks,
+    /// How long what moves must stay healthy in each ring, in milliseconds.
+    observe: BTreeMap<RingName, u64>,
+    /// When the first part that is being observed has been for long enough.
+    observed_at: Option<Timestamp>,
+    /// Since when the engine has been watched without a gap, by a clock that nobody sets.
+    watched_from: Mark,
+    /// When proofs were written last, by the same clock.
+    proved_at: u64,
     rendered: wanted::Cache,
     pass: u64,
     /// The last pass, for `status` and for deciding whether all is settled.
@@ -284,6 +294,10 @@ impl Controller {
             refused: BTreeMap::new(),
             networks: BTreeSet::new(),
             rollback: BTreeMap::new(),
+            observe: BTreeMap::new(),
+            observed_at: None,
+            watched_from: proofs::mark(),
+            proved_at: 0,
             rendered: wanted::Cache::default(),
             pass: 0,
             last: Last::default(),
@@ -348,6 +362,7 @@ impl Controller {
     pub fn missed_events(&mut self, now: Timestamp) {
         self.looks.clear();
         self.watched_since = now;
+        self.watched_from = proofs::mark();
         // Another engine may have come in its place.
         self.abilities = None;
     }
@@ -385,6 +400,11 @@ impl Controller {
     pub async fn leave(self) {
         let left = self.looks.keep(&self.parts.store);
         let left = left.and_then(|()| self.images.leave(&self.parts.store));
+        let left = if self.parts.daemon {
+            left.and_then(|()| self.parts.store.keep_proofs())
+        } else {
+            left
+        };
         if let Some(api) = self.parts.engine.api().await
             && left.and_then(|()| self.parts.store.set_meta(API, &api)).is_err()
         {

@@ -437,6 +437,8 @@ impl Controller {
         let resync = now.checked_add(often).unwrap_or(now);
         drains
             .chain(self.last.look_at)
+            .chain(self.observed_at)
+            .chain(self.last.decision.next_turn(now))
             .chain(self.backoff.next(now))
             .chain(self.images.retry_at(now))
             .chain([resync])

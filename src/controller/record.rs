@@ -133,6 +133,7 @@ impl Controller {
         }
         self.drifted(plan, facts)?;
         self.jobs_done(wanted, seen, facts, now)?;
+        self.prove(wanted, seen, facts, decision, now)?;
         self.succeeded(plan, wanted, facts, decision, now)?;
         self.gone(plan, seen, facts, decision, now)
     }
@@ -300,7 +301,8 @@ impl Controller {
         Ok(())
     }
 
-    /// A ring whose every container is as it shall be has succeeded; a tenant's change of files alone likewise.
+    /// A ring whose every container is as it shall be, and was through `observe`, has succeeded; a tenant's change of files
+    /// alone likewise.
     fn succeeded(
         &mut self,
         plan: &Plan,
@@ -312,6 +314,7 @@ impl Controller {
         let mut open: BTreeSet<&ServiceKey> = plan.services.iter().map(|s| &s.key).collect();
         let busy = self.busy.clone();
         open.extend(&busy);
+        let proven = self.parts.store.facts()?;
         let mut good: Vec<(ServiceKey, SpecHash)> = Vec::new();
         for ring in &decision.rings {
             let own = Owner::Ring(ring.name.clone());
@@ -323,6 +326,8 @@ impl Controller {
                 wanted,
                 open: &open,
             };
+            let observed = self.observed(&ring.name, proven.ring(&ring.name).proofs.get(&target));
+            let is_done = |owner: &Owner| part.is_ready(owner) && observed.is_done(owner);
             let tenants: Vec<_> = decision
                 .tenants
                 .values()
@@ -332,9 +337,8 @@ impl Controller {
             let sick = |slug: &Slug| of_ring.was_sick(&Owner::Tenant(slug.clone()), &target);
             let mut counted = tenants.iter().filter(|t| !t.held && !sick(&t.slug)).peekable();
             let all = (tenants.is_empty() || counted.peek().is_some())
-                && counted
-                    .all(|t| t.release == Some(target) && part.is_ready(&Owner::Tenant(t.slug.clone())));
-            let succeeded = all && part.is_ready(&own) && part.is_ready(&Owner::Fleet);
+                && counted.all(|t| t.release == Some(target) && is_done(&Owner::Tenant(t.slug.clone())));
+            let succeeded = all && is_done(&own) && is_done(&Owner::Fleet);
             let running = of_ring.running;
             if running != Some(target) && !succeeded {
                 continue;
@@ -347,7 +351,7 @@ impl Controller {
             let mut healthy = Vec::new();
             for tenant in tenants {
                 let owner = Owner::Tenant(tenant.slug.clone());
-                if part.is_ready(&owner) {
+                if part.is_ready(&owner) && (!tenant.moves || observed.is_done(&owner)) {
                     good.extend(part.specs(&owner));
                     healthy.push(tenant);
                 }

@@ -106,6 +106,8 @@ impl Controller {
             Phase::Unknown
         } else if degraded {
             Phase::Degraded
+        } else if rolling && self.is_observing(ring) {
+            Phase::Observing
         } else if rolling {
             Phase::Rolling
         } else if ring.phase == Phase::Synced
@@ -144,6 +146,15 @@ impl Controller {
             tenants: tenants.len(),
             conditions: ring.conditions.clone(),
         }
+    }
+
+    /// Whether all of a ring's move is done, and only time is left.
+    fn is_observing(&self, ring: &RingDecision) -> bool {
+        let is_open = |s: &ServicePlan| s.ring.as_deref() == Some(ring.name.as_str());
+        let mut tenants = self.last.decision.tenants.values();
+        self.observed_at.is_some()
+            && !self.last.plan.services.iter().any(is_open)
+            && tenants.all(|t| t.ring != ring.name || t.task != Task::Run || t.release == ring.target)
     }
 
     fn provides(&self, ring: &RingDecision, shared: &ServiceStatus) -> bool {
@@ -220,7 +231,8 @@ impl Controller {
 
     /// Whether nothing is under way and nothing that is left can be done without a change from outside.
     pub(super) fn settled(&self) -> bool {
-        if !self.busy.is_empty() || self.changed || self.images.is_asking() || self.last.error.is_some() {
+        let waits = self.changed || self.images.is_asking() || self.observed_at.is_some();
+        if !self.busy.is_empty() || waits || self.last.error.is_some() {
             return false;
         }
         let scope = |owner: &Owner| in_scope(&self.scope, &self.last.decision, owner);

@@ -31,6 +31,8 @@ impl Controller {
         for release in store.forget_releases(RELEASES, &releases_in_use(&facts))? {
             self.parts.books.let_go(&format!("release/{}", release.0.short()));
         }
+        let facts = store.facts()?;
+        store.forget_proofs(|release| !facts.releases.contains_key(release))?;
         Ok(())
     }
 

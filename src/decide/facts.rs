@@ -61,6 +61,7 @@ pub struct Proof {
     /// Why the stretch before this one ended: `web of acme was restarted`.
     pub broken: Option<String>,
     /// Each tenant's part of it; the ring's shared services stand under their own key.
+    #[serde(with = "pairs")]
     pub parts: BTreeMap<Owner, PartProof>,
 }
 
@@ -130,6 +131,29 @@ pub struct Facts {
     pub image_volumes: BTreeMap<ServiceKey, BTreeMap<String, String>>,
     /// Jobs that ended with 0.
     pub jobs_done: BTreeMap<ServiceKey, BTreeSet<SpecHash>>,
+}
+
+/// A map as a list of its pairs: JSON has only text for keys.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+    }
 }
 
 /// Of a ring of which nothing is remembered.

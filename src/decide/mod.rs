@@ -9,6 +9,7 @@ pub mod facts;
 mod files;
 pub mod gate;
 mod gates;
+pub mod health;
 pub mod records;
 mod ring;
 mod tenants;
@@ -277,6 +278,9 @@ pub struct Decision {
     /// Releases that the decision speaks of.
     #[serde(skip)]
     pub releases: BTreeMap<ReleaseId, Release>,
+    /// When holds end by themselves.
+    #[serde(skip)]
+    pub held_until: Vec<Timestamp>,
 }
 
 impl RingDecision {
@@ -288,6 +292,14 @@ impl RingDecision {
 }
 
 impl Decision {
+    /// When a timer may change an answer: a soak is over, a window opens, a hold or an approval ends.
+    pub fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
+        let gates = self.rings.iter().flat_map(|r| &r.moves).flat_map(|m| &m.gates);
+        let holds = self.held_until.iter().copied();
+        let turns = gates.filter_map(|gate| gate.until).chain(holds);
+        turns.filter(|at| *at > now).min()
+    }
+
     /// A ring's part.
     pub fn ring(&self, name: &RingName) -> Option<&RingDecision> {
         self.rings.iter().find(|r| r.name == *name)
@@ -298,6 +310,7 @@ impl Decision {
 pub fn decide(world: &World<'_>) -> Decision {
     let mut decision = Decision {
         releases: world.facts.releases.clone(),
+        held_until: world.records.ends(world.now),
         ..Decision::default()
     };
     let claims = claims::Claims::of(world);

@@ -23,6 +23,14 @@ pub struct Records {
     pub held_tenants: BTreeMap<Slug, Held>,
 }
 
+impl Records {
+    /// When what is paused now goes on by itself.
+    pub fn ends(&self, now: Timestamp) -> Vec<Timestamp> {
+        let held = self.held_rings.values().chain(self.held_tenants.values());
+        held.filter(|held| held.holds(now)).filter_map(Held::until).collect()
+    }
+}
+
 /// A document, and the commit that brought its present content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<T> {

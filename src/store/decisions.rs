@@ -26,7 +26,7 @@ pub struct TenantRuns {
 
 type Sql<T> = Result<T, rusqlite::Error>;
 
-fn text<T: Serialize>(value: &T) -> Sql<String> {
+pub(super) fn text<T: Serialize>(value: &T) -> Sql<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }
 

@@ -22,7 +22,9 @@ impl Store {
             }
             // One snapshot, even while another process writes.
             let tx = inner.db.unchecked_transaction()?;
-            let facts = Arc::new(read(&tx)?);
+            let mut facts = read(&tx)?;
+            super::proofs::overlay(&mut facts, &mut inner.proofs, &tx)?;
+            let facts = Arc::new(facts);
             drop(tx);
             inner.facts = Some(Arc::clone(&facts));
             Ok(facts)

@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) db: Connection,
     pub(super) facts: Option<Arc<Facts>>,
     pub(super) known: Option<Arc<BTreeMap<String, Option<SpecHash>>>>,
+    /// As they are now: the table has them as they were last written.
+    pub(super) proofs: Option<super::proofs::Proofs>,
     /// SQLite's count of other connections' commits at which the caches were right.
     seen: i64,
 }
@@ -89,6 +91,7 @@ impl Store {
             db,
             facts: None,
             known: None,
+            proofs: None,
             seen: -1,
         });
         Ok(Self {
@@ -163,6 +166,7 @@ impl Store {
                 db,
                 facts: None,
                 known: None,
+                proofs: None,
                 seen: -1,
             }),
         })
@@ -190,6 +194,7 @@ impl Store {
         if version != inner.seen {
             inner.facts = None;
             inner.known = None;
+            inner.proofs = None;
             inner.seen = version;
         }
         f(&mut inner).map_err(|e| self.fault(e))

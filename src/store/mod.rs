@@ -7,6 +7,7 @@ mod events;
 mod facts;
 mod ledger;
 mod objects;
+mod proofs;
 mod schema;
 mod steps;
 #[cfg(test)]
@@ -18,4 +19,5 @@ pub use dir::{StateDir, StateView};
 pub use error::StoreError;
 pub use events::{Event, EventQuery, NewEvent};
 pub use ledger::Store;
+pub use proofs::{Proved, Stretch};
 pub use steps::{OpenStep, StepId, StepOutcome};

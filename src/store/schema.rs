@@ -3,7 +3,7 @@
 //! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
 
 /// The version of the newest entry of [`MIGRATIONS`].
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
@@ -24,6 +24,7 @@ pub(super) const DECIDES: &[(&str, i64)] = &[
     ("volumes", 2),
     ("image_volumes", 3),
     ("spent", 4),
+    ("proofs", 5),
 ];
 
 /// What brings a ledger from the version before (index) to the next.
@@ -110,5 +111,14 @@ CREATE TABLE image_volumes (
 ",
     r"
 CREATE TABLE spent (word TEXT PRIMARY KEY, ring TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+",
+    r"
+CREATE TABLE proofs (
+    ring TEXT NOT NULL,
+    release TEXT NOT NULL,
+    proof TEXT NOT NULL,
+    watch TEXT NOT NULL,
+    PRIMARY KEY (ring, release)
+) STRICT;
 ",
 ];

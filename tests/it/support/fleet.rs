@@ -259,7 +259,7 @@ impl TestFleet {
         let fleet = self;
         fleet
             .on("main")
-            .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+            .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n")
             .write("desired/services/agent.yaml", &agent("1"))
             .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
             .commit("a fleet");
