@@ -67,6 +67,10 @@ impl Controller {
             .collect();
         let observe = policy.rings.0.iter();
         self.observe = observe.map(|r| (r.name.clone(), r.rollout.observe_ms)).collect();
+        let soaks = policy.rings.0.iter().filter(|r| r.soak_ms > 0);
+        self.soaks = soaks
+            .filter_map(|r| Some((r.promote_from.clone()?, r.soak_ms)))
+            .collect();
         let mut rings = BTreeMap::new();
         for ring in &policy.rings.0 {
             let mut input = self.ring_input(ring, &control, &heads, facts, &policy);

@@ -211,6 +211,10 @@ pub struct Controller {
     observe: BTreeMap<RingName, u64>,
     /// When the first part that is being observed has been for long enough.
     observed_at: Option<Timestamp>,
+    /// When the first soak may be over.
+    soaked_at: Option<Timestamp>,
+    /// The soaks that rings ask for: in which ring, and how long, in milliseconds.
+    soaks: Vec<(RingName, u64)>,
     /// Since when the engine has been watched without a gap, by a clock that nobody sets.
     watched_from: Mark,
     /// When proofs were written last, by the same clock.
@@ -296,6 +300,8 @@ impl Controller {
             rollback: BTreeMap::new(),
             observe: BTreeMap::new(),
             observed_at: None,
+            soaked_at: None,
+            soaks: Vec::new(),
             watched_from: proofs::mark(),
             proved_at: 0,
             rendered: wanted::Cache::default(),

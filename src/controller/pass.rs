@@ -438,6 +438,7 @@ impl Controller {
         drains
             .chain(self.last.look_at)
             .chain(self.observed_at)
+            .chain(self.soaked_at)
             .chain(self.last.decision.next_turn(now))
             .chain(self.backoff.next(now))
             .chain(self.images.retry_at(now))

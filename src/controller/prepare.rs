@@ -83,6 +83,10 @@ impl Controller {
             removed.err().map(told)
         });
         let told: Vec<_> = networks.buffered(AT_ONCE).filter_map(ready).collect().await;
+        if told.len() < self.last.plan.remove_networks.len() {
+            // A tenant of which nothing is left is forgotten, and what waited for its end goes on.
+            self.look_again();
+        }
         self.last.conditions.extend(told);
         for volume in self.last.plan.remove_volumes.clone() {
             let removed = self.parts.engine.remove_volume(&volume.name).await;

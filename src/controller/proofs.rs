@@ -66,7 +66,9 @@ impl Controller {
         let mut new = Vec::new();
         let mut ended = Vec::new();
         let mut changed = false;
+        let mut matters = false;
         self.observed_at = None;
+        self.soaked_at = None;
         for ring in &decision.rings {
             let of_ring = facts.ring(&ring.name);
             changed |= self.displace(ring, of_ring, now, &mut new)?;
@@ -97,16 +99,41 @@ impl Controller {
             if in_scope(&self.acting, decision, &own) {
                 let waits = |owner: &Owner| of_ring.running != Some(target) || is_moving(decision, owner);
                 let parts = after.proof.parts.iter().filter(|(owner, _)| waits(owner));
-                let next = parts.filter_map(|(_, part)| left(part, observe_ms)).min();
+                let left = parts.filter_map(|(_, part)| left(part, observe_ms));
+                let next = left.filter(|ms| *ms > 0).min();
                 let next = next.and_then(|ms| later(now, ms));
                 self.observed_at = [self.observed_at, next].into_iter().flatten().min();
             }
+            let soaks = self
+                .soaks
+                .iter()
+                .filter(|(from, _)| *from == ring.name)
+                .map(|(_, ms)| *ms);
+            let (was, is) = (longest(before.as_ref()), after.proof.longest_ms);
+            for soak in soaks {
+                matters |= was < soak && soak <= is;
+                let rest = soak.checked_sub(after.proof.healthy_ms).filter(|_| is < soak);
+                let ends = rest.and_then(|ms| later(now, ms));
+                self.soaked_at = [self.soaked_at, ends].into_iter().flatten().min();
+            }
+            let done = |p: &Proved| {
+                p.proof
+                    .parts
+                    .values()
+                    .filter(|p| left(p, observe_ms) == Some(0))
+                    .count()
+            };
+            matters |= before.as_ref().is_some_and(|b| done(b) != done(&after));
             changed |= before.as_ref().is_none_or(|b| differs(b, &after));
             new.push(((ring.name.clone(), target), after));
         }
         let due = self.parts.daemon && at.ms.saturating_sub(self.proved_at) >= WRITTEN_EVERY_MS;
         if changed || due {
             self.proved_at = at.ms;
+        }
+        if changed || matters {
+            // What was decided in this pass was decided from what the one before saw.
+            self.look_again();
         }
         self.parts.store.stretches_ended(&ended, now)?;
         Ok(self.parts.store.prove(new, changed || due)?)
@@ -274,10 +301,13 @@ fn is_moving(decision: &Decision, owner: &Owner) -> bool {
     }
 }
 
-/// What is left to be observed of a part.
+/// What is left to be observed of a healthy part.
 fn left(part: &PartProof, observe_ms: u64) -> Option<u64> {
-    let healthy = part.now == Answer::Pass;
-    (healthy && part.healthy_ms < observe_ms).then(|| observe_ms - part.healthy_ms)
+    (part.now == Answer::Pass).then(|| observe_ms.saturating_sub(part.healthy_ms))
+}
+
+fn longest(proved: Option<&Proved>) -> u64 {
+    proved.map_or(0, |p| p.proof.longest_ms)
 }
 
 fn later(now: Timestamp, ms: u64) -> Option<Timestamp> {
@@ -288,7 +318,9 @@ fn later(now: Timestamp, ms: u64) -> Option<Timestamp> {
 /// Whether a tenant says anything about a release: not while a change of its own files is on its way, or after it failed.
 fn counts(tenant: &TenantDecision, target: ReleaseId, ring: &RingFacts, facts: &Facts) -> bool {
     let remembered = facts.tenants.get(&tenant.slug);
-    let good = remembered.and_then(|f| f.good.as_ref()).map(|(_, files)| files.id);
+    let good = remembered
+        .and_then(|f| f.good.as_ref())
+        .map(|(_, files)| files.id);
     let own_change = ring.running == Some(target) && tenant.files.as_ref().map(|f| f.id) != good;
     !own_change && !tenant.gone_back
 }
@@ -309,8 +341,15 @@ fn differs(before: &Proved, after: &Proved) -> bool {
     let state = |p: &Proved| {
         let parts = p.proof.parts.iter();
         let parts = parts.map(|(owner, part)| (owner.clone(), part.now, part.was_healthy));
-        let parts: BTreeSet<_> = parts.map(|(o, now, was)| (o, now == Answer::Pass, now == Answer::Fail, was)).collect();
-        (parts, p.proof.succeeded, p.proof.displaced, p.proof.broken.clone())
+        let parts: BTreeSet<_> = parts
+            .map(|(o, now, was)| (o, now == Answer::Pass, now == Answer::Fail, was))
+            .collect();
+        (
+            parts,
+            p.proof.succeeded,
+            p.proof.displaced,
+            p.proof.broken.clone(),
+        )
     };
     before.watch.parts != after.watch.parts || state(before) != state(after)
 }

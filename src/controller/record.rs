@@ -503,7 +503,7 @@ impl Controller {
     }
 
     /// What was written down changes what the next pass decides: it comes at once, and nothing is settled before it.
-    fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         if !std::mem::replace(&mut self.changed, true) {
             let _ = self.wake.send(super::run::Wake::Again);
         }

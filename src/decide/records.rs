@@ -27,7 +27,9 @@ impl Records {
     /// When what is paused now goes on by itself.
     pub fn ends(&self, now: Timestamp) -> Vec<Timestamp> {
         let held = self.held_rings.values().chain(self.held_tenants.values());
-        held.filter(|held| held.holds(now)).filter_map(Held::until).collect()
+        held.filter(|held| held.holds(now))
+            .filter_map(Held::until)
+            .collect()
     }
 }
 

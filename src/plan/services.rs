@@ -16,7 +16,7 @@ use super::volumes::{self, Names, Played, Volumes};
 use super::why::{Why, differences};
 use super::{Hold, Plan};
 use crate::fleet::compose::service::{Condition, Restart};
-use crate::fleet::names::{ServiceKey, SpecHash};
+use crate::fleet::names::{Owner, ServiceKey, Slug, SpecHash};
 use crate::render::object::{MountFrom, RolloutOrder, ServiceObject};
 use crate::text::Safe;
 
@@ -52,6 +52,9 @@ pub struct ServicePlan {
     pub action: Action,
     /// Why, field by field.
     pub why: Vec<Why>,
+    /// The tenants that a shared service serves, by ring: a change of it touches all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub serves: BTreeMap<String, BTreeSet<Slug>>,
     /// `start-first`, or `stop-first: <reason>`.
     pub order: String,
     /// All calls foreseen, the next one first.
@@ -243,6 +246,7 @@ fn one(
         ring: object.map(|o| o.ring.clone()),
         action,
         why,
+        serves: object.map(|o| serves(look, o)).unwrap_or_default(),
         order: match order {
             RolloutOrder::StopFirst(why) => format!("stop-first: {why}"),
             RolloutOrder::StartFirst { .. } => "start-first".to_owned(),
@@ -263,6 +267,23 @@ fn one(
         volumes,
     };
     Some((plan, kept))
+}
+
+/// Whose networks a shared service is in.
+fn serves(look: &Look<'_>, object: &ServiceObject) -> BTreeMap<String, BTreeSet<Slug>> {
+    let mut serves: BTreeMap<String, BTreeSet<Slug>> = BTreeMap::new();
+    if matches!(object.key.owner, Owner::Tenant(_)) {
+        return serves;
+    }
+    for other in look.input.wanted.services.values() {
+        if let Owner::Tenant(slug) = &other.key.owner
+            && object.networks.contains_key(&other.home_network)
+        {
+            let ring = serves.entry(other.ring.clone()).or_default();
+            ring.insert(slug.clone());
+        }
+    }
+    serves
 }
 
 /// What the service says, but for what only its containers show.

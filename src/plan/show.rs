@@ -7,6 +7,7 @@ use similar::TextDiff;
 use super::services::{Action, ServicePlan};
 use super::why::lines;
 use super::{GoneNetwork, Input, Plan};
+use crate::fleet::names::Slug;
 use crate::render::object::VolumeObject;
 use crate::text::Safe;
 
@@ -124,6 +125,10 @@ fn show_service(out: &mut String, service: &ServicePlan, input: &Input<'_>, diff
         service.key,
         order(service)
     );
+    for (ring, slugs) in &service.serves {
+        let slugs: Vec<&str> = slugs.iter().map(Slug::as_str).collect();
+        let _ = writeln!(out, "        serves {} in ring {ring}", slugs.join(", "));
+    }
     for why in service.why.iter().filter(|_| service.action != Action::Create) {
         match (&why.from, &why.to) {
             (None, None) => writeln!(out, "        {}", why.field),

@@ -116,7 +116,11 @@ impl Store {
     pub fn forget_proofs(&self, of: impl Fn(&ReleaseId) -> bool) -> Result<(), StoreError> {
         let old: Vec<_> = self.read(|inner| {
             let proofs = loaded(&mut inner.proofs, &inner.db)?;
-            Ok(proofs.keys().filter(|(_, release)| of(release)).cloned().collect())
+            Ok(proofs
+                .keys()
+                .filter(|(_, release)| of(release))
+                .cloned()
+                .collect())
         })?;
         if old.is_empty() {
             return Ok(());

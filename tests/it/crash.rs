@@ -192,7 +192,10 @@ fn an_apply_killed_in_a_first_deployment_is_finished_by_the_next() {
             .collect();
         fleet
             .on("main")
-            .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+            .write(
+                "rings/rings.yaml",
+                "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+            )
             .write("desired/services/all.yaml", &format!("services:\n{services}"))
             .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
             .write("desired/tenants/beta.yaml", &tenant("beta", "dev"))

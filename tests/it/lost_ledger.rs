@@ -25,7 +25,10 @@ fn what_runs_is_read_back_from_history_and_goes_on_from_there() {
     let services = |version: &str| agent(version) + &hub;
     fleet
         .on("main")
-        .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+        .write(
+            "rings/rings.yaml",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+        )
         .write("desired/services/agent.yaml", &services("1"))
         .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
         .write("desired/tenants/beta.yaml", &tenant("beta", "dev"))

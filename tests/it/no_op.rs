@@ -36,7 +36,10 @@ fn fleet(name: &str) -> TestFleet {
     .concat();
     fleet
         .on("main")
-        .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+        .write(
+            "rings/rings.yaml",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+        )
         .write(
             "desired/services/all.yaml",
             &format!("services:\n{services}volumes: {{data: {{}}}}\n"),

@@ -69,7 +69,10 @@ fn deploy(fleet: &TestFleet, image: &str) {
         .replace(AGENT, image);
     let change = fleet
         .on("main")
-        .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+        .write(
+            "rings/rings.yaml",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+        )
         .write("desired/services/own.yaml", &format!("services:\n{services}"))
         .write("desired/services/hub.yaml", &hub("0", image));
     (1..=TENANTS)

@@ -121,7 +121,10 @@ fn a_restart_and_an_unhealthy_tenant_begin_it_anew_and_the_longest_stretch_stays
     ring.after(20);
     ring.part("beta").now = Answer::Fail;
     ring.part("beta").why = Some("web is not healthy".to_owned());
-    assert_eq!(ring.after(1), Some(("beta: web is not healthy".to_owned(), 20_000)));
+    assert_eq!(
+        ring.after(1),
+        Some(("beta: web is not healthy".to_owned(), 20_000))
+    );
     // It goes on being unhealthy: no stretch ends a second time, and none goes on.
     assert_eq!(ring.after(100), None);
     assert_eq!(ring.healthy(), (0, 60));
@@ -237,7 +240,13 @@ fn a_tenant_that_was_sick_before_neither_counts_nor_resets() {
 fn a_tenant_that_comes_or_goes_does_not_reset_its_ring() {
     let mut ring = Ring::of(&["acme"]);
     ring.after(60);
-    ring.parts.insert(owner("beta"), PartSeen { now: Answer::Unknown, ..part() });
+    ring.parts.insert(
+        owner("beta"),
+        PartSeen {
+            now: Answer::Unknown,
+            ..part()
+        },
+    );
     assert_eq!(ring.after(10), None);
     ring.part("beta").now = Answer::Pass;
     ring.after(10);
@@ -252,10 +261,23 @@ fn a_tenant_that_comes_or_goes_does_not_reset_its_ring() {
 #[test]
 fn what_has_no_healthcheck_was_observed_when_it_counts_as_healthy() {
     let mut ring = Ring::of(&[]);
-    ring.parts.insert(owner("acme"), PartSeen { unchecked: true, ..part() });
+    ring.parts.insert(
+        owner("acme"),
+        PartSeen {
+            unchecked: true,
+            ..part()
+        },
+    );
     ring.look();
-    assert_eq!(ring.proof.parts.get(&owner("acme")).unwrap().healthy_ms, OBSERVE_MS);
-    assert_eq!(ring.healthy(), (0, 0), "the ring has been watched for no time yet");
+    assert_eq!(
+        ring.proof.parts.get(&owner("acme")).unwrap().healthy_ms,
+        OBSERVE_MS
+    );
+    assert_eq!(
+        ring.healthy(),
+        (0, 0),
+        "the ring has been watched for no time yet"
+    );
 }
 
 #[test]

@@ -293,7 +293,10 @@ fn a_service_that_is_renamed_takes_its_host_port_with_it_and_gives_it_back() {
     let port = free_port();
     fleet
         .on("main")
-        .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+        .write(
+            "rings/rings.yaml",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+        )
         .write("desired/services/web.yaml", &on_port("web", port, ""))
         .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
         .commit("web");

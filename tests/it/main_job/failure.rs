@@ -245,7 +245,7 @@ fn with_rollback_switched_off_the_bad_release_stays_and_says_so() {
         .on("main")
         .write(
             "rings/rings.yaml",
-            "rings:\n  dev: {id: 0, auto_deploy: true, rollback_on_failure: false}\n",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollback_on_failure: false, rollout: {observe: 1s}}\n",
         )
         .commit("no rollback");
     fleet.ringfence(&["apply"]).expect(0);

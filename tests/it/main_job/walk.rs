@@ -188,7 +188,7 @@ fn three_rings_on_one_branch_go_by_their_pins() {
         .on("main")
         .write(
             "rings/rings.yaml",
-            "rings:\n  dev: {id: 0, auto_deploy: true}\n  staging: {id: 1}\n  prod: {id: 2, approval_required: true}\n",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n  staging: {id: 1, rollout: {observe: 1s}}\n  prod: {id: 2, approval_required: true}\n",
         )
         .write("desired/services/agent.yaml", &agent("1"))
         .write("desired/tenants/one.yaml", &tenant("one", "dev"))

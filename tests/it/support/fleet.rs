@@ -259,7 +259,10 @@ impl TestFleet {
         let fleet = self;
         fleet
             .on("main")
-            .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n")
+            .write(
+                "rings/rings.yaml",
+                "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 1s}}\n",
+            )
             .write("desired/services/agent.yaml", &agent("1"))
             .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
             .commit("a fleet");
@@ -274,8 +277,9 @@ impl TestFleet {
             .on("main")
             .write(
                 "rings/rings.yaml",
-                "rings:\n  dev: {id: 0, branch: develop, auto_deploy: true}\n  staging: {id: 1, branch: staging}\n  \
-                 prod: {id: 2, branch: main, approval_required: true}\n",
+                "rings:\n  dev: {id: 0, branch: develop, auto_deploy: true, rollout: {observe: 1s}}\n  \
+                 staging: {id: 1, branch: staging, rollout: {observe: 1s}}\n  \
+                 prod: {id: 2, branch: main, approval_required: true, rollout: {observe: 1s}}\n",
             )
             .write("desired/services/agent.yaml", &agent("1"))
             .write("desired/tenants/dev-one.yaml", &tenant("dev-one", "dev"))
