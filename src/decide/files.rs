@@ -131,6 +131,16 @@ impl<'a> Change<'a> {
         files_of_ring(&self.to)
     }
 
+    /// The files that each tenant would have.
+    pub(super) fn after(&self) -> &BTreeMap<Slug, FilesId> {
+        &self.to
+    }
+
+    /// The files that each tenant has.
+    pub(super) fn before(&self) -> &BTreeMap<Slug, FilesId> {
+        &self.from
+    }
+
     /// The tenants for which it is a change, and who asks for it.
     pub(super) fn asks(&self) -> &BTreeMap<Slug, &'a Asks> {
         &self.asks

@@ -11,6 +11,7 @@ pub mod gate;
 mod gates;
 pub mod health;
 pub mod records;
+pub mod resources;
 mod ring;
 mod tenants;
 #[cfg(test)]
@@ -26,12 +27,13 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::fleet::Policy;
 use crate::fleet::decisions::Moved;
-use crate::fleet::names::{CommitId, ContentId, FilesId, PolicyId, ReleaseId, RingName, Slug};
+use crate::fleet::names::{CommitId, ContentId, FilesId, PolicyId, ReleaseId, RingName, ServiceKey, Slug};
 use crate::fleet::release::Release;
 use crate::fleet::tenants::TenantFiles;
 use facts::{Facts, FilesRef};
 use gate::{Answer, Gate};
 use records::{Behind, Records};
+use resources::{Capacity, Part, PartNeeds};
 
 /// What git and the registry said about one ring, gathered before the decision.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +66,10 @@ pub struct RingInput {
     pub checks: BTreeMap<String, Checked>,
     /// Tenants that run here and whose file is gone from the branch: who asks for that.
     pub gone: BTreeMap<Slug, Asks>,
+    /// What its engine has; none: nobody has asked it, and nothing is judged by it.
+    pub capacity: Option<Capacity>,
+    /// What the services of each part take of that engine: of what runs, is moved to and is asked for.
+    pub needs: BTreeMap<Part, PartNeeds>,
 }
 
 /// What a check of a release said in the ring before.
@@ -275,6 +281,9 @@ pub struct Decision {
     pub rings: Vec<RingDecision>,
     /// By slug.
     pub tenants: BTreeMap<Slug, TenantDecision>,
+    /// Services that stop before their successors start, since both do not fit beside each other, and why.
+    #[serde(skip)]
+    pub stop_first: BTreeMap<ServiceKey, String>,
     /// Releases that the decision speaks of.
     #[serde(skip)]
     pub releases: BTreeMap<ReleaseId, Release>,
@@ -315,6 +324,7 @@ pub fn decide(world: &World<'_>) -> Decision {
     };
     let claims = claims::Claims::of(world);
     let mut sides = Vec::new();
+    let mut open = resources::Open::new();
     for ring in &world.policy.rings.0 {
         let Some(input) = world.rings.get(&ring.name) else {
             continue;
@@ -322,11 +332,13 @@ pub fn decide(world: &World<'_>) -> Decision {
         if let Some(Ok(release)) = input.candidate.as_ref().map(|c| &c.release) {
             decision.releases.insert(release.id, release.clone());
         }
-        let (side, decided) = ring::Side::of(world, ring, input, &claims);
+        let (side, decided) = ring::Side::of(world, ring, input, &claims, &open);
+        open.extend(side.opened(&decided).map(|parts| (ring.name.clone(), parts)));
         decision.rings.push(decided);
         sides.push(side);
     }
     tenants::decide(world, &claims, &sides, &mut decision);
+    decision.stop_first = resources::stop_first(world, &decision);
     decision
 }
 

@@ -8,9 +8,10 @@ use super::files::Change;
 use super::gate::{Answer, Gate, all_pass};
 use super::gates::{Case, Judged};
 use super::records::Held;
+use super::resources::{self, Open, Parts};
 use super::{Candidate, Move, MoveKind, MoveState, Phase, RingDecision, RingInput, World, undeclared};
 use crate::fleet::decisions::Moved;
-use crate::fleet::names::{FilesId, ReleaseId, RingName, Slug};
+use crate::fleet::names::{FilesId, Owner, ReleaseId, RingName, Slug};
 use crate::fleet::rings::Ring;
 
 impl World<'_> {
@@ -58,6 +59,7 @@ impl<'a> Side<'a> {
         ring: &'a Ring,
         input: &'a RingInput,
         claims: &Claims<'a>,
+        open: &Open,
     ) -> (Self, RingDecision) {
         let facts = world.facts.ring(&ring.name);
         let has = has(world, ring, facts);
@@ -74,7 +76,7 @@ impl<'a> Side<'a> {
             takes: BTreeMap::new(),
         };
         side.with = candidate.and_then(|c| side.together(change(Some(c.id)), c.id, c.content));
-        let decision = side.decide();
+        let decision = side.decide(open);
         (side, decision)
     }
 
@@ -107,7 +109,7 @@ impl<'a> Side<'a> {
         self.facts.moving.as_ref().map(|m| m.to)
     }
 
-    fn decide(&mut self) -> RingDecision {
+    fn decide(&mut self, open: &Open) -> RingDecision {
         let mut out = self.kept();
         if self.input.unknown {
             out.conditions.push(format!(
@@ -118,7 +120,7 @@ impl<'a> Side<'a> {
             out.no_prune = true;
             return out;
         }
-        self.files_move(&mut out);
+        self.files_move(open, &mut out);
         if let Some(candidate) = &self.input.candidate {
             let to = candidate.release.as_ref().ok().map(|r| r.id);
             out.declared = to;
@@ -129,7 +131,7 @@ impl<'a> Side<'a> {
                     out.request = Some(candidate.request.clone());
                 }
             } else {
-                self.release_move(candidate, &mut out);
+                self.release_move(candidate, open, &mut out);
             }
         }
         if out.held {
@@ -184,8 +186,38 @@ impl<'a> Side<'a> {
         })
     }
 
+    /// What the ring would run with a release and files: held tenants keep what they have.
+    fn parts(&self, release: ReleaseId, files: &BTreeMap<Slug, FilesId>) -> Parts {
+        let mut parts: Parts = resources::shared(&self.ring.name, release).into();
+        for (slug, files) in files {
+            let last = self.world.facts.tenants.get(slug).and_then(|f| f.last());
+            let held = last.filter(|_| self.world.is_held(&self.ring.name, slug));
+            let release = held.map_or(release, |(release, _)| *release);
+            parts.insert((Owner::Tenant(slug.clone()), Some(*files), release));
+        }
+        parts
+    }
+
+    fn resources(&self, release: ReleaseId, files: &BTreeMap<Slug, FilesId>, open: &Open) -> Option<Gate> {
+        resources::gate(self.world, &self.ring.name, self.parts(release, files), open)
+    }
+
+    /// What the ring shall run from now on, where one of its moves may run.
+    pub(super) fn opened(&self, decided: &RingDecision) -> Option<Parts> {
+        let target = decided.target?;
+        let opens = decided.moves.iter().any(|m| m.state == MoveState::Open);
+        let mut files = self.files.before().clone();
+        for (slug, takes) in &self.takes {
+            match takes {
+                Some(takes) => drop(files.insert(slug.clone(), *takes)),
+                None => drop(files.remove(slug)),
+            }
+        }
+        opens.then(|| self.parts(target, &files))
+    }
+
     /// The change of tenant files, while the ring runs a release: what passes goes first.
-    fn files_move(&mut self, out: &mut RingDecision) {
+    fn files_move(&mut self, open: &Open, out: &mut RingDecision) {
         let (Some(running), Some(request)) = (self.facts.running, self.files.request()) else {
             return;
         };
@@ -211,6 +243,7 @@ impl<'a> Side<'a> {
             from: Some(Moved::Files(change.from())),
             to: Moved::Files(change.to()),
             behind: &behind,
+            resources: self.resources(self.has.unwrap_or(running), change.after(), open),
         };
         let mut judged = case.files();
         let fits = format!("they read cleanly and fit {running}");
@@ -240,7 +273,7 @@ impl<'a> Side<'a> {
         let moving = self.moving().filter(|to| Some(*to) != self.facts.running)?;
         let parts = self.facts.proofs.get(&moving).map(|p| &p.parts);
         let is_healthy = |slug: &&Slug| {
-            let owner = crate::fleet::names::Owner::Tenant((*slug).clone());
+            let owner = Owner::Tenant((*slug).clone());
             parts
                 .and_then(|p| p.get(&owner))
                 .is_some_and(|p| p.now == Answer::Pass)
@@ -269,7 +302,7 @@ impl<'a> Side<'a> {
     }
 
     /// The move to another release: its gates, and the ring's target if they pass.
-    fn release_move(&mut self, candidate: &Candidate, out: &mut RingDecision) {
+    fn release_move(&mut self, candidate: &Candidate, open: &Open, out: &mut RingDecision) {
         let to = candidate.release.as_ref().ok().map(|r| r.id);
         let with = self.with.as_ref();
         let (kind, from, moved) = match (to, with) {
@@ -293,6 +326,7 @@ impl<'a> Side<'a> {
         let mut judged = Judged::default();
         judged.gates.push(self.release_gate(candidate));
         if let (Some(release), Some(moved)) = (to, moved) {
+            let files = with.map_or(self.files.before(), Change::after);
             let mut behind = candidate.behind.clone();
             if let Some(with) = with {
                 behind.join(&with.behind());
@@ -306,13 +340,16 @@ impl<'a> Side<'a> {
                 from,
                 to: moved,
                 behind: &behind,
+                resources: self.resources(release, files, open),
             };
             // A pin that names the last healthy one is a rollback: what was proven here needs no other proof.
-            if !(candidate.pinned && self.facts.previous == Some(release)) {
-                let more = case.release(release);
-                judged.gates.extend(more.gates);
-                judged.words.extend(more.words);
-            }
+            let more = if candidate.pinned && self.facts.previous == Some(release) {
+                case.rollback()
+            } else {
+                case.release(release)
+            };
+            judged.gates.extend(more.gates);
+            judged.words.extend(more.words);
         }
         judged.gates.extend(self.hold_gate());
         let started = self.is_started(to, with.map(Change::to));

@@ -4,6 +4,7 @@ mod gates;
 mod moves;
 mod random;
 mod releases;
+mod resources;
 mod tenants;
 mod waves;
 

@@ -25,6 +25,8 @@ pub(super) struct Case<'a> {
     pub(super) from: Option<Moved>,
     pub(super) to: Moved,
     pub(super) behind: &'a Behind,
+    /// What its engine says to it.
+    pub(super) resources: Option<Gate>,
 }
 
 /// The answers, and the words on record that they rest on.
@@ -59,17 +61,27 @@ impl Case<'_> {
 
     /// The gates behind `release` that a change of tenant files has to pass.
     pub(super) fn files(&self) -> Judged {
-        let mut judged = Judged::default();
-        if self.ring.tenant_changes == crate::fleet::rings::TenantChanges::Gated {
-            self.common(&mut judged);
+        if self.ring.tenant_changes == crate::fleet::rings::TenantChanges::Free {
+            return self.rollback();
         }
+        let mut judged = Judged::default();
+        self.common(&mut judged);
         judged
+    }
+
+    /// The gates behind `release` of what was proven in the ring itself: only that it still fits beside the others.
+    pub(super) fn rollback(&self) -> Judged {
+        Judged {
+            gates: self.resources.iter().cloned().collect(),
+            ..Judged::default()
+        }
     }
 
     fn common(&self, judged: &mut Judged) {
         judged
             .gates
             .extend(window::gate(&self.ring.windows, self.world.now));
+        judged.gates.extend(self.resources.clone());
         if let Some(approvals) = &self.ring.approvals {
             let (gate, words) = self.approval(approvals);
             judged.gates.push(gate);
