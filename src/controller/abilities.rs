@@ -15,6 +15,11 @@ const KEPT: &str = "engine.abilities";
 pub(super) struct Abilities {
     rootless: bool,
     unenforced: Vec<String>,
+    #[serde(default)]
+    engine: String,
+    /// Bytes; 0: what was kept before this was asked.
+    #[serde(default)]
+    memory: u64,
 }
 
 impl Abilities {
@@ -85,6 +90,16 @@ impl Controller {
         known.shortcomings(wanted)
     }
 
+    /// The engine's id and its bytes of memory, as far as they are known.
+    pub(super) async fn memory(&mut self) -> (String, Option<u64>) {
+        if self.abilities.as_ref().is_none_or(|a| a.memory == 0) {
+            let fresh = self.parts.daemon || self.abilities.is_some();
+            self.abilities = self.ask_abilities(fresh).await;
+        }
+        let known = self.abilities.as_ref().filter(|a| a.memory > 0);
+        known.map_or_else(Default::default, |a| (a.engine.clone(), Some(a.memory)))
+    }
+
     async fn ask_abilities(&self, fresh: bool) -> Option<Abilities> {
         let store = &self.parts.store;
         let kept = store.meta(KEPT).ok().flatten().filter(|_| !fresh);
@@ -95,6 +110,8 @@ impl Controller {
         let found = Abilities {
             rootless: info.rootless,
             unenforced: info.unenforced,
+            engine: info.id,
+            memory: info.memory,
         };
         if let Ok(text) = serde_json::to_string(&found) {
             // No more than a cache, and who only looks writes nothing.

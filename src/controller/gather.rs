@@ -91,6 +91,7 @@ impl Controller {
             BTreeSet::new()
         };
         tokio::task::block_in_place(|| self.fit(&policy, facts, &mut rings));
+        self.weigh(&policy, &control.commit, facts, &mut rings).await;
         let records = Records::default();
         let world = World {
             policy: &policy,

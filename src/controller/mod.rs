@@ -19,6 +19,7 @@ mod proofs;
 mod record;
 mod recover;
 mod report;
+mod resources;
 pub mod run;
 pub mod socket;
 pub mod status;
@@ -193,6 +194,8 @@ pub struct Controller {
     ends: BTreeMap<String, Timestamp>,
     /// Since when the engine has been watched without a gap: what happened before says nothing about a release.
     watched_since: Timestamp,
+    /// What services take of it, as far as they were rendered for that.
+    weighed: resources::Cache,
     /// What the engine cannot do; none: not asked yet.
     abilities: Option<abilities::Abilities>,
     /// Whether somebody set the clock.
@@ -291,6 +294,7 @@ impl Controller {
             missing_volumes: BTreeSet::new(),
             ends: BTreeMap::new(),
             watched_since: Timestamp::now(),
+            weighed: resources::Cache::new(),
             abilities: None,
             clock: Clock::new(Timestamp::now(), Instant::now()),
             fetch_trouble: None,

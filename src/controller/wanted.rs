@@ -15,7 +15,7 @@ use crate::fleet::rings::Ring;
 use crate::fleet::tenants::TenantFiles;
 use crate::fleet::{BaseRead, Policy};
 use crate::plan::Hold;
-use crate::render::object::Objects;
+use crate::render::object::{Objects, RolloutOrder};
 use crate::render::{self, From, Rendered, Served, SharedName};
 
 /// Rendered owners by the digest of their input.
@@ -86,6 +86,7 @@ impl Cache {
             }
         }
         render_shared(books, asked, &shared, &contexts, &mut wanted);
+        stop_first(asked.decision, &mut wanted.objects);
         let used = std::mem::take(&mut self.used);
         self.rendered.retain(|k, _| used.contains(k));
         wanted
@@ -160,6 +161,17 @@ impl Cache {
         let entry = (Arc::new(rendered), context);
         self.rendered.insert(key, entry.clone());
         Ok(entry)
+    }
+}
+
+/// Services that do not fit beside their successors.
+fn stop_first(decision: &Decision, objects: &mut Objects) {
+    for (key, why) in &decision.stop_first {
+        if let Some(object) = objects.services.get_mut(key)
+            && matches!(object.order, RolloutOrder::StartFirst { .. })
+        {
+            Arc::make_mut(object).order = RolloutOrder::StopFirst(why.clone());
+        }
     }
 }
 
