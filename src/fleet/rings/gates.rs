@@ -39,6 +39,8 @@ pub enum CheckKind {
         port: u16,
         /// With its slash.
         path: String,
+        /// Whether the answer must name the release (its body or a header), so that no older container answers for it.
+        names_release: bool,
     },
     /// A connection that must be taken.
     Tcp {
@@ -154,7 +156,11 @@ fn check(item: &Node, reader: &Reader) -> Option<Check> {
     let fields = reader.fields(item, "the check")?;
     let string = |key| fields.get(key).and_then(|n| reader.string(n));
     let named = string("service").map(|s| s.value);
-    let http = fields.get("http").map(|n| http(n, reader));
+    let names_release = fields.get("names_release").map(|n| (n, reader.boolean(n)));
+    let names = names_release.as_ref().and_then(|(_, names)| *names);
+    let http = fields
+        .get("http")
+        .map(|n| http(n, names.unwrap_or_default(), reader));
     let tcp = fields.get("tcp").map(|n| tcp(n, reader));
     let exec = fields.get("exec").map(|n| exec(n, reader));
     let name = string("name").map(|s| s.value);
@@ -172,6 +178,15 @@ fn check(item: &Node, reader: &Reader) -> Option<Check> {
         return None;
     };
     let (host, kind) = kind?;
+    if let Some((node, _)) = names_release.filter(|_| !matches!(kind, CheckKind::Http { .. })) {
+        reader.error(
+            "bad-check",
+            &node.at,
+            "only the answer of `http` can name the release",
+            "remove `names_release`, or ask with `http: http://web:8080/version`",
+        );
+        return None;
+    }
     let Some(service) = named.or(host) else {
         reader.error(
             "bad-check",
@@ -194,19 +209,24 @@ type HostAndKind = Option<(Option<String>, CheckKind)>;
 
 fn describe(service: &str, kind: &CheckKind) -> String {
     match kind {
-        CheckKind::Http { port, path } => format!("http://{service}:{port}{path}"),
+        CheckKind::Http { port, path, .. } => format!("http://{service}:{port}{path}"),
         CheckKind::Tcp { port } => format!("tcp {service}:{port}"),
         CheckKind::Exec { command } => format!("{service}: {}", command.join(" ")),
     }
 }
 
-fn http(node: &Node, reader: &Reader) -> HostAndKind {
+fn http(node: &Node, names_release: bool, reader: &Reader) -> HostAndKind {
     let text = reader.string(node)?;
     let parsed = text.value.strip_prefix("http://").and_then(|rest| {
         let (host, path) = rest.split_once('/').map_or((rest, ""), |(h, p)| (h, p));
         let (host, port) = address(host, Some(80))?;
         let path = format!("/{path}");
-        Some((Some(host), CheckKind::Http { port, path }))
+        let kind = CheckKind::Http {
+            port,
+            path,
+            names_release,
+        };
+        Some((Some(host), kind))
     });
     if parsed.is_none() {
         bad_address(
