@@ -37,6 +37,8 @@ pub struct Images {
     answers: Arc<Mutex<HashMap<ContentId, Answer>>>,
     /// Contents that this pass asked for: the others are forgotten.
     asked: HashSet<ContentId>,
+    /// Whether this pass decided while an answer was open: it may have come since, and another pass takes it.
+    open: bool,
     /// The images that are kept, as they were last seen to be tagged; none: not looked at yet.
     kept: Option<BTreeSet<String>>,
     wake: mpsc::UnboundedSender<Wake>,
@@ -48,6 +50,7 @@ impl Images {
         Self {
             answers: Arc::default(),
             asked: HashSet::new(),
+            open: false,
             kept: None,
             wake,
         }
@@ -59,6 +62,7 @@ impl Images {
 
     /// A pass begins: what the one before did not ask for is forgotten.
     pub fn begin_pass(&mut self) {
+        self.open = false;
         let asked = std::mem::take(&mut self.asked);
         self.answers().retain(|content, _| asked.contains(content));
     }
@@ -84,12 +88,12 @@ impl Images {
         let known = self.answers().get(&base.content).cloned();
         let now = Timestamp::now();
         let images = match known {
-            Some(None) => return Err(ASKING.to_owned()),
+            Some(None) => return Err(self.asking()),
             Some(Some((Ok(images), _))) => images,
             Some(Some((Err(reason), at))) if now.duration_since(at) < RETRY => return Err(reason),
             _ => match self.ask(engine, base, patient).await {
                 Some(answer) => answer?,
-                None => return Err(ASKING.to_owned()),
+                None => return Err(self.asking()),
             },
         };
         Ok(Release::new(base.content, commit.clone(), images))
@@ -169,9 +173,14 @@ impl Images {
         }
     }
 
-    /// Whether something is being asked for.
+    fn asking(&mut self) -> String {
+        self.open = true;
+        ASKING.to_owned()
+    }
+
+    /// Whether something is being asked for, or was when this pass decided.
     pub fn is_asking(&self) -> bool {
-        self.answers().values().any(Option::is_none)
+        self.open || self.answers().values().any(Option::is_none)
     }
 
     /// Keeps by a tag of ours every image of a release that runs somewhere or could be gone back to, and lets go of the

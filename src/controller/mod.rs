@@ -196,6 +196,8 @@ pub struct Controller {
     watched_since: Timestamp,
     /// What services take of it, as far as they were rendered for that.
     weighed: resources::Cache,
+    /// Whether the last pass could not reach the engine.
+    engine_was_away: bool,
     /// What the engine cannot do; none: not asked yet.
     abilities: Option<abilities::Abilities>,
     /// Whether somebody set the clock.
@@ -295,6 +297,7 @@ impl Controller {
             ends: BTreeMap::new(),
             watched_since: Timestamp::now(),
             weighed: resources::Cache::new(),
+            engine_was_away: false,
             abilities: None,
             clock: Clock::new(Timestamp::now(), Instant::now()),
             fetch_trouble: None,
@@ -371,10 +374,15 @@ impl Controller {
     /// The stream of events broke: inspections may be out of date, and ends may have come from outside.
     pub fn missed_events(&mut self, now: Timestamp) {
         self.looks.clear();
-        self.watched_since = now;
-        self.watched_from = proofs::mark();
+        self.watch_from(now);
         // Another engine may have come in its place.
         self.abilities = None;
+    }
+
+    /// The watching begins anew: what happened before says nothing about a release.
+    fn watch_from(&mut self, now: Timestamp) {
+        self.watched_since = now;
+        self.watched_from = proofs::mark();
     }
 
     /// What was remembered as a time of day moves along when somebody set the clock, and nothing that ran before counts

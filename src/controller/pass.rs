@@ -50,6 +50,7 @@ impl Controller {
         if result.is_ok() {
             result = self.tidy(Timestamp::now());
         }
+        self.engine_was_away |= matches!(result, Err(ControllerError::Engine(_)));
         self.last.error = result.as_ref().err().map(ToString::to_string);
         self.publish();
         result
@@ -149,6 +150,10 @@ impl Controller {
         let acting = self.acting.clone();
         // First the engine: whose instance it is decides whether anything may be done at all.
         let (seen, unread) = self.observe(true).await?;
+        if std::mem::take(&mut self.engine_was_away) {
+            // Whatever happened meanwhile, nobody watched: the events' own gap may be told later.
+            self.watch_from(Timestamp::now());
+        }
         let mut facts = self.parts.store.facts()?;
         let mut gathered = self.gather(&facts, request, now, true).await?;
         if self.recover(&gathered, &seen, &mut facts, true).await? {

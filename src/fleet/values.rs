@@ -122,11 +122,11 @@ fn split_number(text: &str) -> (&str, &str) {
 }
 
 /// Whole part, and the fraction in billionths. Digits and at most one point; no sign, exponent, NaN or infinity.
-/// A whole part past 18 digits is no number that anybody means.
+/// A whole part past 19 digits is no number that anybody means.
 fn decimal(text: &str) -> Option<(u64, u32)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || whole.len() > 18 || (whole.is_empty() && fraction.is_empty()) {
+    if !digits(whole) || !digits(fraction) || whole.len() > 19 || (whole.is_empty() && fraction.is_empty()) {
         return None;
     }
     let billionths: String = fraction.chars().chain("000000000".chars()).take(9).collect();
