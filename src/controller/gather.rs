@@ -77,6 +77,7 @@ impl Controller {
             if input.unknown_target.is_none() && !input.unknown {
                 input.candidate = self.candidate(ring, &control, &policy, &input, facts, act).await;
             }
+            input.checks = self.checks.of(ring);
             rings.insert(ring.name.clone(), input);
         }
         let prune: BTreeSet<RingName> = if request.prune {

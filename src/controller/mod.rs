@@ -6,6 +6,7 @@ mod abilities;
 mod adopt;
 pub mod backoff;
 pub mod books;
+mod checks;
 pub mod clock;
 pub mod files;
 mod gather;
@@ -169,6 +170,7 @@ pub struct Controller {
     images: Images,
     backoff: Backoff,
     probes: Probes,
+    checks: checks::Checks,
     busy: BTreeSet<ServiceKey>,
     looks: Looks,
     gave_up: BTreeMap<String, Timestamp>,
@@ -281,6 +283,7 @@ impl Controller {
             images,
             backoff: Backoff::default(),
             probes: Probes::new(wake.clone()),
+            checks: checks::Checks::kept(&parts.store, wake.clone()),
             busy: BTreeSet::new(),
             looks,
             gave_up: BTreeMap::new(),

@@ -189,6 +189,7 @@ impl Controller {
         let policy = gathered.policy.clone();
         scope_plan(&mut plan, &acting, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);
+        self.ask_checks(&policy)?;
         self.prepare(&wanted, &acting, &policy, now).await?;
         self.start_unmatched().await;
         self.start_services(now, None);

@@ -231,7 +231,8 @@ impl Controller {
 
     /// Whether nothing is under way and nothing that is left can be done without a change from outside.
     pub(super) fn settled(&self) -> bool {
-        let waits = self.changed || self.images.is_asking() || self.observed_at.is_some();
+        let asks = self.images.is_asking() || self.checks.is_asking();
+        let waits = self.changed || asks || self.observed_at.is_some();
         if !self.busy.is_empty() || waits || self.last.error.is_some() {
             return false;
         }

@@ -6,6 +6,7 @@
 mod containers;
 mod error;
 mod events;
+mod exec;
 mod images;
 pub mod labels;
 mod login;

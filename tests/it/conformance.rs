@@ -857,6 +857,23 @@ async fn images(bed: &Bed) {
     );
 }
 
+async fn commands(bed: &Bed) {
+    let id = bed.running("asked").await;
+    let exec = async |id: &str, code: &str| {
+        let command = ["/tiny", "exit", code].map(str::to_owned);
+        bed.test.engine.exec(id, &command, Duration::from_secs(20)).await
+    };
+    for (code, ends) in [("0", 0), ("3", 3)] {
+        let ended = exec(&id, code).await.unwrap();
+        bed.is("a command ends with its own code", Some(ends), ended);
+    }
+    let body = bed.body(&["wait"]);
+    let created = bed.made("unasked", body).await;
+    let error = exec(&created, "0").await.unwrap_err();
+    let refused = matches!(error, ringfence::engine::EngineError::Conflict { .. });
+    bed.is("a container that does not run takes no command", true, refused);
+}
+
 async fn events(bed: &Bed) {
     let stream = bed.test.engine.events();
     let id = bed.running("told").await;
@@ -933,6 +950,7 @@ async fn all(test: TestEngine) {
     ports(&bed).await;
     volumes(&bed).await;
     declared_volumes(&bed).await;
+    commands(&bed).await;
     events(&bed).await;
     protocol(&bed).await;
     bed.clear().await;

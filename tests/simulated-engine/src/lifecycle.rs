@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::behaviour::Health;
 use crate::containers::not_going;
@@ -42,6 +42,25 @@ impl World {
         self.get(&id)?.restarts = 0;
         self.run(&id);
         Ok(Value::Null)
+    }
+
+    /// A command in a container that runs. It ends at once, with the number that it ends in, if it does.
+    pub(crate) fn make_exec(&mut self, reference: &str, body: &Value) -> Answer {
+        let id = self.find(reference)?;
+        if self.get(&id)?.state != State::Running {
+            return Err(Refusal(409, format!("Container {id} is not running")));
+        }
+        let words = body["Cmd"].as_array().and_then(|words| words.last());
+        let code = words.and_then(|word| word.as_str()?.parse().ok()).unwrap_or(0);
+        let exec = self.new_id();
+        self.execs.insert(exec.clone(), code);
+        Ok(json!({ "Id": exec }))
+    }
+
+    pub(crate) fn exec(&self, id: &str) -> Answer {
+        let code = self.execs.get(id);
+        code.map(|code| json!({"ID": id, "Running": false, "ExitCode": code}))
+            .ok_or_else(|| Refusal(404, format!("No such exec instance: {id}")))
     }
 
     /// Its networks must be there, and its host ports free.

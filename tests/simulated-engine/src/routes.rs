@@ -43,6 +43,9 @@ impl World {
             }
             ("GET", ["containers", id, "json"]) => ok(self.inspect(id)?),
             ("GET", ["containers", id, "logs"]) => self.find(id).map(|_| Done::Now(200, Value::Null)),
+            ("POST", ["containers", id, "exec"]) => self.make_exec(id, body).and_then(made),
+            ("POST", ["exec", id, "start"]) => self.exec(id).map(|_| Done::Now(200, Value::Null)),
+            ("GET", ["exec", id, "json"]) => self.exec(id).and_then(ok),
             ("POST", ["containers", id, "start"]) => self.start(id).and_then(done),
             ("POST", ["containers", id, "stop"]) => self.stop_begins(id).map(Done::Stops),
             ("POST", ["containers", id, "rename"]) => self.rename_call(id, query("name")).and_then(done),

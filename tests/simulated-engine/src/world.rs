@@ -157,6 +157,8 @@ pub struct World {
     pub(crate) ticks: Vec<(Duration, Tick)>,
     pub(crate) behave: Arc<Behave>,
     pub(crate) names: HashMap<String, String>,
+    /// Commands in containers, by id, with the codes that they end with.
+    pub(crate) execs: HashMap<String, i64>,
     /// Never goes back, not even with the world.
     count: Arc<AtomicU64>,
     before: Option<Box<World>>,
@@ -177,6 +179,7 @@ impl World {
             ticks: Vec::new(),
             behave: Arc::new(|_| Behaviour::default()),
             names: HashMap::new(),
+            execs: HashMap::new(),
             count: Arc::default(),
             before: None,
             remembers: false,

@@ -1,0 +1,345 @@
+//! Asks the checks that rings make of a release, in the ring before. A pass never waits for them: what they say is there
+//! when it comes, and wakes the loop.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::run::Wake;
+use super::{Controller, ControllerError};
+use crate::decide::gate::Answer;
+use crate::decide::{Checked, Task};
+use crate::digest::Digest;
+use crate::engine::Engine;
+use crate::fleet::Policy;
+use crate::fleet::names::{Owner, ReleaseId, RingName, ServiceKey};
+use crate::fleet::rings::{Check, CheckKind, Ring};
+use crate::plan::seen::State;
+use crate::store::Store;
+use crate::text::Safe;
+
+/// Where the store has what passed.
+const KEPT: &str = "checks";
+/// So many tenants are asked at once …
+const AT_ONCE: usize = 8;
+/// … and so many are named in one answer.
+const NAMED: usize = 3;
+
+/// One check of one ring.
+type Name = (RingName, String);
+
+/// What the checks said and what is being asked.
+pub(super) struct Checks {
+    asking: BTreeMap<Name, (Job, AbortHandle)>,
+    answers: Arc<Mutex<BTreeMap<Name, Said>>>,
+    wake: mpsc::UnboundedSender<Wake>,
+}
+
+/// What is asked of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Job {
+    release: ReleaseId,
+    from: RingName,
+    check: Check,
+    of: Vec<Target>,
+    /// No probe from this host reaches a container.
+    blind: bool,
+}
+
+/// A tenant's container that runs the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    tenant: String,
+    /// None: nothing runs.
+    container: Option<(String, Option<IpAddr>)>,
+}
+
+/// What a check said of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    release: ReleaseId,
+    check: Digest,
+    answer: Answer,
+    evidence: String,
+}
+
+impl Checks {
+    /// Nothing is asked yet; what passed under the process before this one has passed.
+    pub(super) fn kept(store: &Store, wake: mpsc::UnboundedSender<Wake>) -> Self {
+        let kept = store.meta(KEPT).ok().flatten();
+        let kept = kept.and_then(|kept| serde_json::from_str::<Vec<(Name, Said)>>(&kept).ok());
+        Self {
+            asking: BTreeMap::new(),
+            answers: Arc::new(Mutex::new(kept.into_iter().flatten().collect())),
+            wake,
+        }
+    }
+
+    /// What the checks of a ring have said.
+    pub(super) fn of(&self, ring: &Ring) -> BTreeMap<String, Checked> {
+        let answers = lock(&self.answers);
+        let said = ring.checks.iter().filter_map(|check| {
+            let said = answers.get(&(ring.name.clone(), check.name.clone()))?;
+            (said.check == digest(check)).then(|| {
+                let checked = Checked {
+                    release: said.release,
+                    answer: said.answer,
+                    evidence: said.evidence.clone(),
+                };
+                (check.name.clone(), checked)
+            })
+        });
+        said.collect()
+    }
+
+    /// Whether a check has been asked and has not said anything yet.
+    pub(super) fn is_asking(&self) -> bool {
+        let answers = lock(&self.answers);
+        self.asking
+            .iter()
+            .any(|(name, (job, _))| answers.get(name).is_none_or(|said| !job.is_about(said)))
+    }
+
+    /// Asks exactly these. One that has passed stays so for its release.
+    fn follow(&mut self, jobs: BTreeMap<Name, Job>, engine: &Engine) {
+        let stale: Vec<Name> = self
+            .asking
+            .iter()
+            .filter(|(name, (job, _))| jobs.get(*name) != Some(job))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in stale {
+            if let Some((_, task)) = self.asking.remove(&name) {
+                task.abort();
+            }
+        }
+        for (name, job) in jobs {
+            let passed = |said: &Said| job.is_about(said) && said.answer == Answer::Pass;
+            if self.asking.contains_key(&name) || lock(&self.answers).get(&name).is_some_and(passed) {
+                continue;
+            }
+            let answers = Arc::clone(&self.answers);
+            let task = ask(
+                name.clone(),
+                job.clone(),
+                engine.clone(),
+                answers,
+                self.wake.clone(),
+            );
+            self.asking.insert(name, (job, tokio::spawn(task).abort_handle()));
+        }
+    }
+
+    /// What has passed, for the next process.
+    fn passed(&self) -> Vec<(Name, Said)> {
+        let answers = lock(&self.answers);
+        let passed = answers.iter().filter(|(_, said)| said.answer == Answer::Pass);
+        passed.map(|(name, said)| (name.clone(), said.clone())).collect()
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        for (_, task) in self.asking.values() {
+            task.abort();
+        }
+    }
+}
+
+fn lock(answers: &Mutex<BTreeMap<Name, Said>>) -> std::sync::MutexGuard<'_, BTreeMap<Name, Said>> {
+    answers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn digest(check: &Check) -> Digest {
+    Digest::of("check", check)
+}
+
+impl Controller {
+    /// Asks the checks of every ring whose move waits for them, of what the last look found in the ring before.
+    pub(super) fn ask_checks(&mut self, policy: &Policy) -> Result<(), ControllerError> {
+        let mut jobs = BTreeMap::new();
+        for ring in policy.rings.0.iter().filter(|r| !r.checks.is_empty()) {
+            let Some((release, from)) = self.unchecked(ring) else {
+                continue;
+            };
+            for check in &ring.checks {
+                let job = Job {
+                    release,
+                    from: from.clone(),
+                    check: check.clone(),
+                    of: self.targets(from, release, check),
+                    blind: self.probes.blind,
+                };
+                jobs.insert((ring.name.clone(), check.name.clone()), job);
+            }
+        }
+        self.checks.follow(jobs, &self.parts.engine);
+        let passed = self.checks.passed();
+        if let (false, Ok(passed)) = (passed.is_empty(), serde_json::to_string(&passed)) {
+            self.parts.store.set_meta(KEPT, &passed)?;
+        }
+        Ok(())
+    }
+
+    /// The release that a ring's checks have not let pass.
+    fn unchecked<'a>(&self, ring: &'a Ring) -> Option<(ReleaseId, &'a RingName)> {
+        let decided = self.last.decision.ring(&ring.name)?;
+        let waits = decided.moves.iter().find(|m| {
+            let checks = m.gates.iter().find(|g| g.name == "checks");
+            checks.is_some_and(|g| g.state != Answer::Pass)
+        })?;
+        Some((waits.to?.release()?, ring.promote_from.as_ref()?))
+    }
+
+    /// The containers of a ring's tenants that run a release, for a check of one of their services.
+    fn targets(&self, from: &RingName, release: ReleaseId, check: &Check) -> Vec<Target> {
+        let containers = self.last.seen.by_service();
+        let tenants = self.last.decision.tenants.values();
+        let on_it = tenants
+            .filter(|t| t.ring == *from && t.task == Task::Run && !t.held && t.release == Some(release));
+        let targets = on_it.filter_map(|tenant| {
+            let key = ServiceKey {
+                owner: Owner::Tenant(tenant.slug.clone()),
+                service: check.service.clone(),
+            };
+            let object = self.last.wanted.services.get(&key)?;
+            let own = containers.get(&(&key.owner, key.service.as_str()));
+            let runs = own
+                .into_iter()
+                .flatten()
+                .find(|c| c.state == State::Running && c.spec == Some(object.hash));
+            let container = runs.map(|c| {
+                let addresses = c.details.as_ref().map(|d| &d.addresses);
+                let address = addresses.and_then(|a| a.get(&object.home_network)?.parse().ok());
+                (c.id.clone(), address)
+            });
+            Some(Target {
+                tenant: tenant.slug.to_string(),
+                container,
+            })
+        });
+        targets.collect()
+    }
+}
+
+impl Job {
+    fn is_about(&self, said: &Said) -> bool {
+        said.release == self.release && said.check == digest(&self.check)
+    }
+
+    /// All who run the release, and what that means.
+    async fn said(&self, engine: &Engine) -> (Answer, String) {
+        if self.of.is_empty() {
+            let text = format!(
+                "no tenant of ring {} runs {} of {}",
+                self.from,
+                Safe::new(&self.check.service),
+                self.release
+            );
+            return (Answer::Unknown, text);
+        }
+        let mut answers = Vec::new();
+        for some in self.of.chunks(AT_ONCE) {
+            let said = some.iter().map(|target| self.one(engine, target));
+            let said = futures_util::future::join_all(said).await;
+            answers.extend(some.iter().map(|target| &target.tenant).zip(said));
+        }
+        let of = |answer| {
+            let with = answers.iter().filter(move |(_, (a, _))| *a == answer);
+            with.map(|(tenant, (_, why))| (tenant.as_str(), why.as_str()))
+                .collect::<Vec<_>>()
+        };
+        let (failed, unknown) = (of(Answer::Fail), of(Answer::Unknown));
+        let passed = answers.len() - failed.len() - unknown.len();
+        let mut evidence = format!("{passed} of {} passed in ring {}", answers.len(), self.from);
+        for (tenant, why) in failed.iter().chain(&unknown).take(NAMED) {
+            evidence += &format!("; {tenant}: {}", Safe::new(*why));
+        }
+        let more = (failed.len() + unknown.len()).saturating_sub(NAMED);
+        if more > 0 {
+            evidence += &format!("; and {more} more");
+        }
+        let answer = match (failed.is_empty(), unknown.is_empty()) {
+            (false, _) => Answer::Fail,
+            (true, false) => Answer::Unknown,
+            (true, true) => Answer::Pass,
+        };
+        (answer, evidence)
+    }
+
+    async fn one(&self, engine: &Engine, target: &Target) -> (Answer, String) {
+        let Some((id, address)) = &target.container else {
+            return (Answer::Unknown, "no container of it runs".to_owned());
+        };
+        let limit = Duration::from_millis(self.check.timeout_ms);
+        let looked = match (&self.check.kind, address) {
+            (CheckKind::Exec { command }, _) => return exec(engine, id, command, limit).await,
+            _ if self.blind => {
+                let text = "no request from this host reaches a container of a rootless engine";
+                return (Answer::Unknown, text.to_owned());
+            }
+            (_, None) => {
+                let text = "its container has no address in its network yet";
+                return (Answer::Unknown, text.to_owned());
+            }
+            (CheckKind::Tcp { port }, Some(address)) => {
+                crate::probe::take(SocketAddr::new(*address, *port), limit).await
+            }
+            (
+                CheckKind::Http {
+                    port,
+                    path,
+                    names_release,
+                },
+                Some(address),
+            ) => {
+                let name = names_release.then(|| self.release.to_string());
+                let address = SocketAddr::new(*address, *port);
+                crate::probe::answers(address, path, name.as_deref(), limit).await
+            }
+        };
+        looked.map_or_else(|why| (Answer::Fail, why), |()| (Answer::Pass, String::new()))
+    }
+}
+
+/// What the command writes is its own: only how it ended is told.
+async fn exec(engine: &Engine, id: &str, command: &[String], limit: Duration) -> (Answer, String) {
+    match engine.exec(id, command, limit).await {
+        Ok(Some(0)) => (Answer::Pass, String::new()),
+        Ok(Some(code)) => (Answer::Fail, format!("the command ended with exit code {code}")),
+        Ok(None) => {
+            let text = format!("the command had not ended after {} ms", limit.as_millis());
+            (Answer::Fail, text)
+        }
+        Err(error) => (Answer::Unknown, error.to_string()),
+    }
+}
+
+/// Asks again until it has passed.
+async fn ask(
+    name: Name,
+    job: Job,
+    engine: Engine,
+    answers: Arc<Mutex<BTreeMap<Name, Said>>>,
+    wake: mpsc::UnboundedSender<Wake>,
+) {
+    loop {
+        let (answer, evidence) = job.said(&engine).await;
+        let said = Said {
+            release: job.release,
+            check: digest(&job.check),
+            answer,
+            evidence,
+        };
+        let before = lock(&answers).insert(name.clone(), said.clone());
+        if before.as_ref() != Some(&said) && wake.send(Wake::Again).is_err() || answer == Answer::Pass {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(job.check.interval_ms)).await;
+    }
+}
