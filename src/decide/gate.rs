@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::names::PrincipalName;
+
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -15,7 +17,7 @@ pub enum Answer {
 }
 
 /// One gate of one move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Gate {
     /// `release`, `approval`, `soak` …
     pub name: String,
@@ -27,6 +29,9 @@ pub struct Gate {
     pub since: Option<jiff::Timestamp>,
     /// When a timer can change it.
     pub until: Option<jiff::Timestamp>,
+    /// Who can change it by what they put on record: an approval, a waiver.
+    #[serde(default)]
+    pub may: Vec<PrincipalName>,
 }
 
 impl Gate {
@@ -38,6 +43,7 @@ impl Gate {
             evidence: evidence.into(),
             since: None,
             until: None,
+            may: Vec::new(),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::fleet::Policy;
@@ -163,7 +163,7 @@ pub enum Phase {
 }
 
 /// What kind of move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveKind {
     /// Another release.
@@ -175,7 +175,7 @@ pub enum MoveKind {
 }
 
 /// How far a move is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveState {
     /// A gate holds it.
@@ -212,6 +212,9 @@ pub struct Move {
     /// Words on record that let it start: they count for no other.
     #[serde(skip)]
     pub words: BTreeSet<Digest>,
+    /// The tenants whose files it changes, and to which; none: the tenant leaves.
+    #[serde(skip)]
+    pub takes: BTreeMap<Slug, Option<FilesId>>,
 }
 
 /// What a tenant shall do.

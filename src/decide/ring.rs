@@ -265,6 +265,7 @@ impl<'a> Side<'a> {
             state,
             gates: judged.gates,
             words: judged.words,
+            takes: change.takes(),
         });
     }
 
@@ -393,6 +394,7 @@ impl<'a> Side<'a> {
             state,
             gates: judged.gates,
             words: judged.words,
+            takes: self.with.as_ref().map(Change::takes).unwrap_or_default(),
         });
     }
 

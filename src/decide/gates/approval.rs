@@ -38,6 +38,7 @@ impl Case<'_> {
                     return (
                         Gate {
                             since: Some(record.seen),
+                            may: vec![by.clone()],
                             ..gate
                         },
                         BTreeSet::new(),
@@ -65,12 +66,14 @@ impl Case<'_> {
         if !not_counted.is_empty() {
             evidence += &format!("; not counted: {}", not_counted.join("; "));
         }
+        let left = self.left(asked, &yes.keys().copied().collect());
         if !enough {
-            evidence += &self.who_may(asked, &yes.keys().copied().collect(), required);
+            evidence += &self.who_may(&left, yes.len(), required);
         }
         let gate = Gate {
             since: enough.then(|| yes.values().map(|(r, _)| r.seen).max()).flatten(),
             until: yes.values().map(|(_, until)| *until).min(),
+            may: left,
             ..Gate::new(
                 "approval",
                 if enough { Answer::Pass } else { Answer::Unknown },
@@ -141,30 +144,36 @@ impl Case<'_> {
         }
     }
 
-    /// Who is left to ask.
-    fn who_may(&self, asked: &Approvals, given: &BTreeSet<&PrincipalName>, required: usize) -> String {
+    /// Whose yes would count besides those who gave it.
+    fn left(&self, asked: &Approvals, given: &BTreeSet<&PrincipalName>) -> Vec<PrincipalName> {
         let principals = self.principals();
         if principals.is_solo() {
-            return format!("; `ringfence approve {}` says yes", self.ring.name);
+            return vec![PrincipalName::solo()];
         }
-        let approvers = principals.approvers(&asked.from);
-        let left: Vec<&str> = approvers
-            .iter()
+        let approvers = principals.approvers(&asked.from).into_iter();
+        approvers
             .filter(|name| principals.can_sign(name) && !given.contains(name))
             .filter(|name| asked.allow_self || self.is_another(name).is_ok())
-            .map(PrincipalName::as_str)
-            .collect();
-        if given.len() + left.len() < required {
+            .collect()
+    }
+
+    /// Who is left to ask.
+    fn who_may(&self, left: &[PrincipalName], given: usize, required: usize) -> String {
+        if self.principals().is_solo() {
+            return format!("; `ringfence approve {}` says yes", self.ring.name);
+        }
+        let names: Vec<&str> = left.iter().map(PrincipalName::as_str).collect();
+        if given + left.len() < required {
             return format!(
                 "; nobody is left who may approve: {} may, {required} are asked for",
                 if left.is_empty() {
                     "nobody else".to_owned()
                 } else {
-                    left.join(", ")
+                    names.join(", ")
                 }
             );
         }
-        format!("; may approve: {}", left.join(", "))
+        format!("; may approve: {}", names.join(", "))
     }
 
     /// A gate as an owner waived it, with the word that did.
@@ -184,13 +193,27 @@ impl Case<'_> {
         Some((gate, record.word))
     }
 
+    /// Who may waive what can be waived: the owners.
+    pub(super) fn may_waive(&self) -> Vec<PrincipalName> {
+        let principals = self.principals();
+        if principals.is_solo() {
+            return vec![PrincipalName::solo()];
+        }
+        let owners = principals.all.keys().filter(|name| principals.is_owner(name));
+        owners.filter(|name| principals.can_sign(name)).cloned().collect()
+    }
+
+    /// `lineage` only where there is no history: a ring that is built anew after a disaster.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.facts.running.is_none() && self.facts.proofs.is_empty()
+    }
+
     fn waives<'r>(&self, record: &'r Record<Waiver>, gate: &Gate) -> Option<(&'r PrincipalName, Timestamp)> {
         use crate::fleet::decisions::WaivableGate;
         let waiver = &record.value;
         let by = record.by.as_ref().ok()?;
-        // `lineage` only where there is no history: a ring that is built anew after a disaster.
-        let fresh = self.facts.running.is_none() && self.facts.proofs.is_empty();
-        let fits = waiver.gate.word() == gate.name && (waiver.gate != WaivableGate::Lineage || fresh);
+        let fits =
+            waiver.gate.word() == gate.name && (waiver.gate != WaivableGate::Lineage || self.is_fresh());
         let expires_ms = self.ring.approvals.as_ref().map_or(DAY_MS, |a| a.expires_ms);
         let until = ends(record.seen, expires_ms, waiver.expires);
         let may = self.principals().is_solo() || self.principals().is_owner(by);

@@ -11,7 +11,7 @@ use super::gate::{Answer, Gate};
 use super::records::Behind;
 use super::{RingInput, World};
 use crate::digest::Digest;
-use crate::fleet::decisions::{Binding, Moved};
+use crate::fleet::decisions::{Binding, Moved, WaivableGate};
 use crate::fleet::names::{CommitId, ReleaseId};
 use crate::fleet::rings::Ring;
 
@@ -90,7 +90,10 @@ impl Case<'_> {
     }
 
     /// A gate as it is, or as somebody who may waived it.
-    fn waivable(&self, gate: Gate, judged: &mut Judged) {
+    fn waivable(&self, mut gate: Gate, judged: &mut Judged) {
+        if gate.state != Answer::Pass && (gate.name != WaivableGate::Lineage.word() || self.is_fresh()) {
+            gate.may = self.may_waive();
+        }
         let waived = (gate.state != Answer::Pass).then(|| self.waiver(&gate)).flatten();
         let Some((gate, word)) = waived else {
             judged.gates.push(gate);
