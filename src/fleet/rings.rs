@@ -14,9 +14,11 @@ use crate::text::Safe;
 
 mod gates;
 mod windows;
+mod write;
 
 pub use gates::{Check, CheckKind};
 pub use windows::{Moment, Window};
+pub use write::NewPin;
 
 /// Where the rings stand.
 pub const PATH: &str = "rings/rings.yaml";

@@ -32,4 +32,6 @@ pub use repo::Repo;
 pub use signature::Signature;
 pub use watch::{Watch, watch};
 pub use worktree::worktree;
-pub use write::{Ask, Change, Condition, Hand, Head, Signing, WriteBack, WriteProblem, Writer, Written};
+pub use write::{
+    Ask, Change, Condition, Hand, Head, Signing, SigningKey, WriteBack, WriteProblem, Writer, Written,
+};

@@ -26,6 +26,7 @@ mod objects;
 mod problem;
 mod propose;
 mod push;
+mod signer;
 mod there;
 mod transaction;
 
@@ -39,6 +40,7 @@ use std::path::PathBuf;
 pub use hand::Hand;
 pub use problem::WriteProblem;
 pub use propose::WriteBack;
+pub use signer::SigningKey;
 
 use super::repo::unreadable;
 use super::{GitError, Repo};
