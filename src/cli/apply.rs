@@ -29,7 +29,7 @@ use crate::store::Store;
   ringfence apply dev --again       try once more what failed
   ringfence apply dev --prune       allow a large removal
 
-Exit codes: 0 done, 1 error or degraded, 3 rolled back, 4 a gate holds a move.
+Exit codes: 0 done, 1 error or degraded, 3 rolled back, 4 a gate holds a move, 5 a rollback failed.
 Next: `ringfence status` shows how it is; `ringfence run` keeps it so.")]
 pub(crate) struct Apply {
     /// Rings, or tenants to heal at what they last ran [default: every ring at its decided release].
@@ -65,6 +65,7 @@ impl Apply {
         let lines = Lines::new();
         let mut before;
         let status = if let Some(daemon) = Daemon::reach(&fleet.socket()).await {
+            request.person = fleet.is_ours();
             before = daemon.status().await?.quarantined();
             let daemon = Daemon::reach(&fleet.socket())
                 .await

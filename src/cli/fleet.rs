@@ -1,5 +1,6 @@
 //! Opens what a verb works on: the repository, the instance, the state directory, the engine.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +215,19 @@ fn state_home() -> PathBuf {
     base.join("ringfence")
 }
 
+/// Lets others through our own folder of state directories to one of them; they cannot list it.
+pub(super) fn let_through(state: &Path) -> Result<(), CliError> {
+    let home = state_home();
+    if state.parent() != Some(home.as_path()) {
+        return Ok(());
+    }
+    let meta = std::fs::metadata(&home)?;
+    if meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o001 == 0 {
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o711))?;
+    }
+    Ok(())
+}
+
 /// The control branch: the one that `ringfence.yaml` names, read on the repository's own branch, on `main` or on
 /// `master`, whichever first declares a fleet.
 fn control(repo: &Repo) -> Result<(String, Policy), CliError> {
@@ -334,6 +348,13 @@ impl Fleet {
 
     pub(crate) fn socket(&self) -> PathBuf {
         socket::path(&self.state)
+    }
+
+    /// Whether who runs this is who runs the daemon, or root: others are let in by `run --socket-group` to look.
+    pub(crate) fn is_ours(&self) -> bool {
+        let me = rustix::process::geteuid();
+        let owner = std::fs::metadata(self.socket()).map(|meta| meta.uid());
+        me.is_root() || owner.is_ok_and(|owner| owner == me.as_raw())
     }
 
     /// The controller that may act: with the state directory's lock, and the instance taken on the engine.

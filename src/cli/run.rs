@@ -22,6 +22,7 @@ use crate::git::{Repo, watch};
 #[command(after_help = "Examples:
   ringfence run                                beside the repository
   ringfence run --repo ssh://git@forge/fleet.git --poll 30s
+  ringfence run --socket-group docker          others of that group may look
   RINGFENCE_LOG=debug ringfence run
 
 Next: in another terminal `ringfence status --watch`; commit, and see it move.")]
@@ -29,6 +30,9 @@ pub(crate) struct Run {
     /// How often a remote repository is fetched (`30s`, `5m`).
     #[arg(long, default_value = "60s", value_name = "DURATION", env = "RINGFENCE_POLL")]
     poll: String,
+    /// Let this group use the socket too: they read, and ask for passes that allow nothing; approvals are commits.
+    #[arg(long, value_name = "GROUP", env = "RINGFENCE_SOCKET_GROUP")]
+    socket_group: Option<String>,
 }
 
 /// So many progress lines are kept for a slow reader before it misses some.
@@ -37,6 +41,7 @@ const PROGRESS_KEPT: usize = 1024;
 impl Run {
     pub(crate) async fn run(&self, global: &Global, out: &Out) -> Result<u8, CliError> {
         let poll = crate::fleet::values::duration_ms(&self.poll).map_err(CliError::usage)?;
+        let group = self.socket_group.as_deref().map(group).transpose()?;
         log_to_stderr(out.json());
         let fleet = global.fleet_kept()?;
         let (progress, _) = broadcast::channel(PROGRESS_KEPT);
@@ -46,7 +51,10 @@ impl Run {
             let _ = sender.send(p);
         });
         let (controller, store, wake, wakes, lock) = fleet.acting(global.takeover, true, sink).await?;
-        let listener = socket::bind(&fleet.socket())?;
+        let listener = socket::bind(&fleet.socket(), group)?;
+        if group.is_some() {
+            super::fleet::let_through(&fleet.state)?;
+        }
         let stop = CancellationToken::new();
         let served = Served {
             status: controller.status(),
@@ -74,6 +82,32 @@ impl Run {
         tracing::info!("stopped; the containers go on");
         Ok(0)
     }
+}
+
+/// A group's number, by its name or as it is.
+fn group(name: &str) -> Result<u32, CliError> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    // As the C library is set up: groups may come from elsewhere than /etc/group.
+    let output = std::process::Command::new("getent")
+        .args(["group", name])
+        .output();
+    let found = output
+        .ok()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    let all = found
+        .filter(|text| !text.is_empty())
+        .or_else(|| std::fs::read_to_string("/etc/group").ok());
+    let line = all
+        .iter()
+        .flat_map(|text| text.lines())
+        .find(|line| line.split(':').next() == Some(name));
+    line.and_then(|line| line.split(':').nth(2)?.parse().ok())
+        .ok_or_else(|| {
+            CliError::usage(format!("there is no group `{}`", crate::text::Safe::new(name)))
+                .hint("`getent group` lists them")
+        })
 }
 
 /// Wakes the loop when a branch moves: at once for a local repository, by polling for a remote one.

@@ -13,6 +13,8 @@ use super::table::table;
 use super::{Global, complete};
 use crate::controller::Request;
 use crate::controller::status::{RingStatus, ServiceStatus, Status, TenantStatus};
+use crate::decide::MoveState;
+use crate::decide::gate::Answer;
 use crate::text::Safe;
 
 /// Rings, tenants and services: what is declared, what runs, how it is.
@@ -122,6 +124,12 @@ pub(super) fn text(status: &Status, scope: &[String]) -> String {
     out
 }
 
+/// Ids for people: 8 digits of each.
+pub(super) fn short(ids: &str) -> String {
+    let parts = ids.split('+').map(|id| id.get(..12).unwrap_or(id));
+    parts.collect::<Vec<_>>().join("+")
+}
+
 fn header(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
@@ -189,6 +197,11 @@ fn tenant_rows<'a>(
     rows
 }
 
+/// The services of one tenant.
+pub(super) fn tenant_table(tenant: &TenantStatus) -> String {
+    table(&tenant_rows(&[tenant], std::iter::empty()))
+}
+
 fn row(owner: String, ring: String, phase: String, service: &ServiceStatus) -> Vec<String> {
     let note = service
         .error
@@ -216,31 +229,16 @@ fn conditions(out: &mut String, status: &Status, rings: &[&str], tenants: &[&str
     let mut lines: Vec<String> = status.conditions.clone();
     for ring in status.rings.iter().filter(|r| rings.contains(&r.name.as_str())) {
         lines.extend(ring.conditions.iter().map(|c| format!("{}: {c}", ring.name)));
-        for mv in &ring.moves {
-            let text = |key: &str| {
-                mv.get(key)
-                    .and_then(|v| v.as_str())
-                    .unwrap_or("nothing")
-                    .to_owned()
-            };
-            if text("state") == "open" {
-                continue;
-            }
-            let gates = mv
-                .get("gates")
-                .and_then(|g| g.as_array())
-                .cloned()
-                .unwrap_or_default();
-            for gate in gates
-                .iter()
-                .filter(|g| g.get("state").and_then(|s| s.as_str()) != Some("pass"))
-            {
-                let evidence = gate.get("evidence").and_then(|e| e.as_str()).unwrap_or_default();
+        for mv in ring.moves.iter().filter(|m| m.state != MoveState::Open) {
+            let end = |end: &Option<String>| end.as_deref().map_or_else(|| "nothing".to_owned(), short);
+            for gate in mv.gates.iter().filter(|g| g.state != Answer::Pass) {
                 lines.push(format!(
-                    "{}: {} → {}: {evidence}",
+                    "{}: {} → {}: {}: {}",
                     ring.name,
-                    text("from"),
-                    text("to")
+                    end(&mv.from),
+                    end(&mv.to),
+                    gate.name,
+                    gate.evidence
                 ));
             }
         }

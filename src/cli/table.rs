@@ -41,9 +41,32 @@ pub(crate) fn ago(at: jiff::Timestamp, now: jiff::Timestamp) -> String {
     }
 }
 
+/// A time to come as people say it: `in 12 s`, `in 3 min`; one that is over: `now`.
+pub(crate) fn ahead(at: jiff::Timestamp, now: jiff::Timestamp) -> String {
+    let seconds = at.duration_since(now).as_secs();
+    match seconds {
+        ..=0 => "now".to_owned(),
+        1..=89 => format!("in {seconds} s"),
+        90..=5399 => format!("in {} min", (seconds + 30) / 60),
+        5400..=172_799 => format!("in {} h", (seconds + 1800) / 3600),
+        _ => format!("in {} d", (seconds + 43_200) / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_relative() {
+        let now: jiff::Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        assert_eq!(ahead(at("2026-11-24T10:00:12Z"), now), "in 12 s");
+        assert_eq!(ahead(at("2026-11-24T10:57:00Z"), now), "in 57 min");
+        assert_eq!(ahead(at("2026-11-25T09:00:00Z"), now), "in 23 h");
+        assert_eq!(ahead(at("2026-11-24T09:00:00Z"), now), "now");
+        assert_eq!(ago(at("2026-11-24T09:57:00Z"), now), "3 min ago");
+    }
 
     #[test]
     fn columns_are_aligned_and_cells_are_safe() {

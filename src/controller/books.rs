@@ -197,6 +197,11 @@ impl Books {
         Ok(branches)
     }
 
+    /// A branch's head as it was last read.
+    pub(super) fn head(&self, branch: &str) -> Option<&CommitId> {
+        self.heads.get(branch)
+    }
+
     /// While the repository is away: what was accepted last, and the branches as they were last read. So what runs is
     /// kept and healed, and nothing new comes.
     pub fn without_repository(

@@ -13,6 +13,7 @@ mod gather;
 pub mod holder;
 pub mod images;
 mod looks;
+mod moves;
 mod pass;
 mod prepare;
 pub mod probes;
@@ -141,6 +142,23 @@ impl Request {
     pub fn is_scoped(&self) -> bool {
         !self.rings.is_empty() || !self.tenants.is_empty()
     }
+
+    /// What it allows beyond a plain pass, as the command line calls it: that needs who runs the daemon.
+    pub fn allows(&self) -> Vec<&'static str> {
+        let powers = [
+            (self.again, "--again"),
+            (self.resolve, "--resolve"),
+            (self.prune, "--prune"),
+            (self.adopt, "--adopt"),
+            (self.refresh, "--refresh"),
+            (self.person, "what a person accepts"),
+        ];
+        powers
+            .into_iter()
+            .filter(|(asked, _)| *asked)
+            .map(|(_, name)| name)
+            .collect()
+    }
 }
 
 /// What the loop is made of.
@@ -256,6 +274,8 @@ struct Last {
     /// What stopped the pass, if anything did.
     error: Option<String>,
     look_at: Option<Timestamp>,
+    /// Whom the moves that wait would touch.
+    touching: moves::Touching,
 }
 
 impl Controller {

@@ -120,6 +120,7 @@ impl Controller {
     }
 
     fn note_last(&mut self, gathered: Gathered, wanted: &Wanted, seen: Observation, plan: Plan) {
+        let touching = self.touching(&gathered, wanted);
         let mut decision = gathered.decision;
         let mut conditions = gathered.conditions;
         for (owner, reasons) in &wanted.conditions {
@@ -142,6 +143,7 @@ impl Controller {
             seen,
             plan,
             error: None,
+            touching,
         };
     }
 

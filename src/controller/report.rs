@@ -138,10 +138,16 @@ impl Controller {
             previous: remembered.and_then(|r| r.previous).map(|r| r.to_string()),
             tenant_files: (!tenants.is_empty()).then(|| crate::decide::files_of_ring(&files).to_string()),
             phase: word(phase),
+            target: ring.target.map(|r| r.to_string()),
+            release: running.and_then(|r| self.release_status(r)),
+            before: remembered
+                .and_then(|r| r.previous)
+                .and_then(|r| self.release_status(r)),
+            held: ring.held,
             moves: ring
                 .moves
                 .iter()
-                .filter_map(|m| serde_json::to_value(m).ok())
+                .map(|m| self.move_status(&ring.name, m))
                 .collect(),
             tenants: tenants.len(),
             conditions: ring.conditions.clone(),

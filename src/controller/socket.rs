@@ -1,14 +1,17 @@
-//! The local socket: HTTP/1.1 with JSON; streams are JSON lines. Mode 0600: who can open it is who runs the daemon.
+//! The local socket: HTTP/1.1 with JSON; streams are JSON lines. Mode 0600: who can open it is who runs the daemon. With a
+//! group, 0660: others of that group read, and ask for passes that allow nothing.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -50,8 +53,26 @@ pub fn path(state: &Path) -> PathBuf {
     state.join("ringfence.sock")
 }
 
-/// Binds the socket, replacing one that a killed daemon left (the state directory's lock is held).
-pub fn bind(path: &Path) -> Result<UnixListener, ControllerError> {
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// Whether it is who runs the daemon, or root.
+    is_ours: bool,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let uid = stream.io().peer_cred().map(|peer| peer.uid());
+        let me = rustix::process::geteuid().as_raw();
+        Self {
+            is_ours: uid.is_ok_and(|uid| uid == me || uid == 0),
+        }
+    }
+}
+
+/// Binds the socket, replacing one that a killed daemon left (the state directory's lock is held). `group` may use it too,
+/// and then go through the state directory to it; all else there stays closed.
+pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, ControllerError> {
     let failed = |source| ControllerError::Socket {
         path: path.display().to_string(),
         source,
@@ -62,7 +83,18 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControllerError> {
         Err(e) => return Err(failed(e)),
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let open_to = |path: &Path, mode| {
+        std::os::unix::fs::chown(path, None, group)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    };
+    if group.is_none() {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        return Ok(listener);
+    }
+    open_to(path, 0o660).map_err(failed)?;
+    if let Some(dir) = path.parent() {
+        open_to(dir, 0o710).map_err(failed)?;
+    }
     Ok(listener)
 }
 
@@ -74,6 +106,7 @@ pub async fn serve(listener: UnixListener, served: Served, stop: CancellationTok
         .route("/v1/events", get(events))
         .route("/v1/pass", post(pass))
         .with_state(served);
+    let app = app.into_make_service_with_connect_info::<Peer>();
     let _ = axum::serve(listener, app)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await;
@@ -122,7 +155,19 @@ async fn events(State(served): State<Served>, Query(asked): Query<EventsAsked>) 
 }
 
 /// Asks for a pass; what happens comes line by line, the status last.
-async fn pass(State(served): State<Served>, Json(request): Json<Request>) -> Response {
+async fn pass(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<Request>,
+) -> Response {
+    let allows = request.allows();
+    if !peer.is_ours && !allows.is_empty() {
+        let text = format!(
+            "only who runs the daemon, or root, may ask for {}; `ringfence apply` without it asks for a pass",
+            allows.join(", ")
+        );
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
     let (answer, answered) = oneshot::channel();
     let progress = served.progress.subscribe();
     if served.wake.send(Wake::Person(request, answer)).is_err() {
