@@ -1,28 +1,38 @@
 //! The door for people: one file a verb.
 
 mod apply;
+mod approve;
 mod check;
+mod commit;
 mod complete;
 mod daemon;
 mod declared;
 mod error;
 mod events;
+mod facts;
 pub mod findings;
 mod fleet;
+mod hold;
 mod import;
 mod init;
 mod logs;
 mod man;
 mod out;
+mod pin;
 mod plan;
+mod promote;
+mod rollback;
 mod run;
 mod schema;
+mod signer;
 mod spirit;
 mod stack;
 mod status;
 mod table;
 mod tenant;
+mod waive;
 mod watch;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,6 +61,7 @@ use out::Out;
   2   `plan --exit-code` would change something
   3   rolled back
   4   a gate holds a move
+  5   a rollback failed
   64  wrong usage
 
 Environment:
@@ -113,6 +124,22 @@ enum Verb {
     Run(run::Run),
     /// Rings, tenants and services: declared, running, and how they are.
     Status(status::StatusVerb),
+    /// What a ring or tenant waits for, who can change that, and how.
+    Why(why::WhyVerb),
+    /// Ask a ring to take the release that runs in the ring before.
+    Promote(promote::Promote),
+    /// Say yes to a move of a ring.
+    Approve(approve::Approve),
+    /// Say no to a move of a ring.
+    Reject(approve::Reject),
+    /// Let one gate of a move be skipped, with a reason.
+    Waive(waive::Waive),
+    /// Pause a ring or a tenant.
+    Hold(hold::HoldVerb),
+    /// End a pause.
+    Resume(hold::Resume),
+    /// Ask a ring to go back to what ran healthy before.
+    Rollback(rollback::Rollback),
     /// What was decided and done in a ring, newest first.
     History(events::History),
     /// The ledger's events.
@@ -137,7 +164,13 @@ enum Verb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Begin", &["init", "import", "check"]),
     ("Change", &["plan", "apply", "run"]),
-    ("Look", &["status", "history", "events", "logs"]),
+    (
+        "Promote",
+        &[
+            "promote", "approve", "reject", "waive", "hold", "resume", "rollback",
+        ],
+    ),
+    ("Look", &["status", "why", "history", "events", "logs"]),
     ("What is declared", &["tenant", "stack", "spirit"]),
     ("Tools", &["schema", "completions", "man"]),
 ];
@@ -197,6 +230,14 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<u8, CliError> {
         Verb::Apply(verb) => block_on(verb.run(global, out)),
         Verb::Run(verb) => block_on(verb.run(global, out)),
         Verb::Status(verb) => block_on(verb.run(global, out)),
+        Verb::Why(verb) => block_on(verb.run(global, out)),
+        Verb::Promote(verb) => block_on(verb.run(global, out)),
+        Verb::Approve(verb) => block_on(verb.run(global, out)),
+        Verb::Reject(verb) => block_on(verb.run(global, out)),
+        Verb::Waive(verb) => block_on(verb.run(global, out)),
+        Verb::Hold(verb) => verb.run(global, out),
+        Verb::Resume(verb) => verb.run(global, out),
+        Verb::Rollback(verb) => block_on(verb.run(global, out)),
         Verb::History(verb) => verb.run(global, out),
         Verb::Events(verb) => verb.run(global, out),
         Verb::Logs(verb) => block_on(verb.run(global)),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::out::Out;
 use super::table::table;
-use super::{Global, check, complete, import, init, out, plan, spirit, stack, tenant};
+use super::{Global, check, commit, complete, facts, import, init, out, plan, spirit, stack, tenant};
 use crate::controller::status::Status;
 use crate::diagnostic::did_you_mean;
 use crate::fleet::schema::DOCUMENTS;
@@ -88,6 +88,54 @@ const OUTPUTS: &[Output] = &[
         "status",
         "Rings, tenants, services; `--watch` prints one a line.",
         of::<Status>,
+    ),
+    (
+        "output-why",
+        "why",
+        "What a ring or tenant waits for; what `--facts` reads.",
+        of::<facts::Why>,
+    ),
+    (
+        "output-promote",
+        "promote",
+        "The pin that was written.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-approve",
+        "approve",
+        "The approval that was written.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-reject",
+        "reject",
+        "The rejection that was written.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-waive",
+        "waive",
+        "The waiver that was written.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-hold",
+        "hold",
+        "The hold that was written.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-resume",
+        "resume",
+        "The hold that was removed.",
+        of::<commit::Decided<'_>>,
+    ),
+    (
+        "output-rollback",
+        "rollback",
+        "The pin that was written.",
+        of::<commit::Decided<'_>>,
     ),
     (
         "output-history",

@@ -388,6 +388,18 @@ fn describes(fleet: &TestFleet, name: &str, printed: &Value) {
     assert!(found.is_empty(), "{name}: {found:#?} in {printed}");
 }
 
+/// What `why` says of prod, in a file; with a policy, where it names none.
+fn facts_of_prod(fleet: &TestFleet) -> String {
+    let mut facts = fleet.ringfence(&["why", "prod", "-o", "json"]).expect(0).json();
+    let policy = &mut facts["ring"]["moves"][0]["policy"];
+    if policy.is_null() {
+        *policy = format!("pol-{}", "0".repeat(64)).into();
+    }
+    let path = fleet.home().join("facts.json");
+    std::fs::write(&path, facts.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn the_verbs_print_what_their_schemas_say() {
     let fleet = TestFleet::example("schemas");
@@ -447,6 +459,32 @@ fn the_verbs_print_what_their_schemas_say() {
     ] {
         try_one(name, args, 0);
     }
+    for (name, args) in [
+        ("output-why", &["why", "dev"][..]),
+        ("output-why", &["why", "dev-lab"]),
+        ("output-promote", &["promote", "staging"]),
+        ("output-promote", &["promote", "staging"]),
+        ("output-promote", &["promote", "prod", "--release", "main"]),
+        (
+            "output-rollback",
+            &["rollback", "dev", "--to", "develop", "--yes"],
+        ),
+        ("output-hold", &["hold", "prod", "-m", "a look"]),
+        ("output-resume", &["resume", "prod"]),
+        ("output-resume", &["resume", "prod"]),
+        ("output-why", &["why", "prod"]),
+    ] {
+        try_one(name, args, 0);
+    }
+    let facts = facts_of_prod(&fleet);
+    for verb in ["approve", "reject"] {
+        let args = [verb, "prod", "--facts", &facts, "--yes"];
+        try_one(&format!("output-{verb}"), &args, 0);
+    }
+    let waive = [
+        "waive", "prod", "lineage", "-m", "new", "--facts", &facts, "--yes",
+    ];
+    try_one("output-waive", &waive, 0);
     try_one("output-error", &["tenant", "show", "nobody"], 1);
     // What has gone wrong is told in the same shape: a finding, a tenant whose file has errors.
     let slip = "slug: dev-lab\nring: dev\nplan_tier: free\n";
