@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::diagnostic::{Finding, Severity};
 use crate::fleet::decisions;
@@ -10,7 +11,7 @@ use crate::fleet::rings::Ring;
 use crate::fleet::tenants::TenantFiles;
 use crate::fleet::tree::Tree;
 use crate::fleet::{self, BaseRead, Policy, PolicyRead, TenantsRead};
-use crate::git::{GitError, Keep, Repo};
+use crate::git::{Ask as Asked, Change, GitError, Keep, Repo, WriteBack};
 
 /// A repository, what is kept of it, and what was read of both.
 pub struct Books {
@@ -483,6 +484,35 @@ impl Books {
         match &self.keep {
             Some(keep) if !names.is_empty() => keep.keep_all(&self.repo, names),
             _ => Ok(()),
+        }
+    }
+
+    /// Writes a commit of the daemon's for a ring, or keeps it as a proposal; none without a state directory.
+    pub fn write_back(
+        &self,
+        ring: &RingName,
+        change: &Change,
+        condition: Asked<'_>,
+        limit: Duration,
+    ) -> Result<Option<WriteBack>, GitError> {
+        let keep = self.keep.as_ref();
+        keep.map(|keep| keep.write_back(&self.repo, ring.as_str(), change, condition, limit))
+            .transpose()
+    }
+
+    /// The command that takes what is proposed for a ring, if anything is.
+    pub fn taking(&self, ring: &RingName) -> Option<String> {
+        let keep = self.keep.as_ref()?;
+        keep.proposed().ok()?.get(ring.as_str())?;
+        keep.taking(&self.repo, ring.as_str(), &self.control_branch).ok()
+    }
+
+    /// Drops what is proposed for a ring.
+    pub fn withdraw(&self, ring: &RingName) {
+        if let Some(keep) = &self.keep
+            && keep.withdraw(ring.as_str()).is_err()
+        {
+            tracing::warn!("what was proposed for ring {ring} cannot be dropped");
         }
     }
 

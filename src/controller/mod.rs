@@ -27,6 +27,7 @@ pub mod socket;
 pub mod status;
 mod tidy;
 mod wanted;
+mod write_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -232,6 +233,8 @@ pub struct Controller {
     networks: BTreeSet<String>,
     /// Whether each ring goes back by itself.
     rollback: record::Rollbacks,
+    /// What was written back to git, or could not be.
+    written_back: write_back::Tried,
     /// How long what moves must stay healthy in each ring, in milliseconds.
     observe: BTreeMap<RingName, u64>,
     /// When the first part that is being observed has been for long enough.
@@ -328,6 +331,7 @@ impl Controller {
             refused: BTreeMap::new(),
             networks: BTreeSet::new(),
             rollback: BTreeMap::new(),
+            written_back: write_back::Tried::new(),
             observe: BTreeMap::new(),
             observed_at: None,
             soaked_at: None,

@@ -86,6 +86,7 @@ impl Controller {
         let mut plan = self.plan(&wanted, &seen, &facts, now).await?;
         gathered.conditions.extend(unread);
         hold_removals(&mut plan, &mut gathered, request);
+        self.tell_proposed(&mut gathered, &facts);
         scope_plan(&mut plan, request, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);
         self.publish();
@@ -188,6 +189,7 @@ impl Controller {
         hold_removals(&mut plan, &mut gathered, request);
         self.record(&plan, &wanted, &seen, &facts, &gathered.decision, now)
             .await?;
+        self.write_back(&mut gathered, &facts)?;
         let policy = gathered.policy.clone();
         scope_plan(&mut plan, &acting, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);

@@ -193,6 +193,8 @@ pub struct Move {
     pub kind: MoveKind,
     /// The commit that asks for it.
     pub request: CommitId,
+    /// Whether a pin names its release.
+    pub pinned: bool,
     /// From where: `rel-…`, `ten-…` or `rel-…+ten-…`, with all digits; none: nothing runs.
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "Option<String>")]

@@ -259,6 +259,7 @@ impl<'a> Side<'a> {
         out.moves.push(Move {
             kind: MoveKind::Tenants,
             request: request.clone(),
+            pinned: false,
             from: case.from,
             to: Some(case.to),
             policy: self.input.policy,
@@ -388,6 +389,7 @@ impl<'a> Side<'a> {
         out.moves.push(Move {
             kind,
             request: candidate.request.clone(),
+            pinned: candidate.pinned,
             from,
             to: moved,
             policy: self.input.policy,

@@ -23,6 +23,7 @@ mod house;
 mod lost_ledger;
 mod main_job;
 mod no_op;
+mod promotion;
 mod promotion_verbs;
 mod properties;
 mod registry;

@@ -15,7 +15,8 @@ fn rings(name: &str) -> SimulatedFleet {
         .on("main")
         .write(
             "rings/rings.yaml",
-            "rings:\n  dev: {id: 0, auto_deploy: true}\n  staging: {id: 1}\n  prod: {id: 2, approval_required: true}\n",
+            "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 0s}}\n  staging: {id: 1, rollout: {observe: 0s}}\n  \
+             prod: {id: 2, approval_required: true, rollout: {observe: 0s}}\n",
         )
         .write("desired/services/agent.yaml", &agent("1"))
         .write("desired/tenants/one.yaml", &tenant("one", "dev"))

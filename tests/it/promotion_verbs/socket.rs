@@ -81,7 +81,7 @@ mod as_root {
         let dir = fleet.state().parent().unwrap().to_owned();
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).unwrap();
         let socket = fleet.state().join("ringfence.sock");
-        let ask = |method, path, body| as_nobody(socket.clone(), method, path, body);
+        let ask = |method: &str, path: &str, body: &str| as_nobody(socket.clone(), method, path, body);
         let (first, rest) = ask("GET", "/v1/status", "");
         assert!(
             first.contains("200") && rest.contains("\"rings\""),
