@@ -1,4 +1,4 @@
-//! Real git repositories for this room's tests, in folders of their own and with nobody's configuration.
+//! Real git repositories for tests, in folders of their own and with nobody's configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,12 +7,12 @@ use super::Repo;
 use crate::fleet::names::CommitId;
 
 /// A temporary folder with a repository `fleet` in it.
-pub(super) struct Fixture {
-    pub(super) root: tempfile::TempDir,
+pub(crate) struct Fixture {
+    pub(crate) root: tempfile::TempDir,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let fixture = Self { root };
         std::fs::create_dir(fixture.dir()).unwrap();
@@ -20,28 +20,28 @@ impl Fixture {
         fixture
     }
 
-    pub(super) fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.root.path().join("fleet")
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.dir().display())
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub(super) fn repo(&self) -> Repo {
+    pub(crate) fn repo(&self) -> Repo {
         Repo::open(&self.dir()).unwrap()
     }
 
-    pub(super) fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         self.git_in(&self.dir(), args)
     }
 
     /// A person's git: not ours, and with nothing of the machine's settings.
-    pub(super) fn command(&self, dir: &Path, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command
             .arg("-C")
@@ -61,7 +61,7 @@ impl Fixture {
         command
     }
 
-    pub(super) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+    pub(crate) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
         let output = self.command(dir, args).output().unwrap();
         assert!(
             output.status.success(),
@@ -71,21 +71,45 @@ impl Fixture {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    pub(super) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let file = self.dir().join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, text).unwrap();
     }
 
     /// Writes a file and commits everything.
-    pub(super) fn commit(&self, path: &str, text: impl AsRef<[u8]>) -> CommitId {
+    pub(crate) fn commit(&self, path: &str, text: impl AsRef<[u8]>) -> CommitId {
         self.write(path, text);
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", &format!("change {path}")]);
         self.head()
     }
 
-    pub(super) fn head(&self) -> CommitId {
+    /// A new key pair, and the line of its `.pub` file.
+    pub(crate) fn key(&self, name: &str, kind: &[&str]) -> String {
+        let path = self.path(name);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-C", name, "-f"])
+            .arg(&path)
+            .arg("-t")
+            .args(kind)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        std::fs::read_to_string(path.with_extension("pub"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    /// git as somebody runs it whose commits a key signs.
+    pub(crate) fn git_as(&self, name: &str, args: &[&str]) -> String {
+        let key = format!("user.signingkey={}", self.path(name).display());
+        let settings = ["-c", "gpg.format=ssh", "-c", &key, "-c", "commit.gpgsign=true"];
+        self.git(&[&settings, args].concat())
+    }
+
+    pub(crate) fn head(&self) -> CommitId {
         self.git(&["rev-parse", "HEAD"]).parse().unwrap()
     }
 }

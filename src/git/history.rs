@@ -105,21 +105,35 @@ impl Repo {
     /// The newest commit in `tip`'s first-parent history that changed any of `paths` (files or folders, without a
     /// slash at the end) against its first parent: a request. None when none of them ever existed there.
     pub fn last_change(&self, tip: &CommitId, paths: &[&str]) -> Result<Option<CommitId>, GitError> {
+        Ok(self.last_change_back(tip, paths)?.map(|(commit, _)| commit))
+    }
+
+    /// The same, and how many commits of that history are newer.
+    pub fn last_change_back(
+        &self,
+        tip: &CommitId,
+        paths: &[&str],
+    ) -> Result<Option<(CommitId, usize)>, GitError> {
         let repo = self.git2()?;
         let mut commit = self.find(&repo, tip)?;
         let mut here = self.entries(&commit, paths)?;
-        loop {
+        for newer in 0.. {
             if commit.parent_count() == 0 {
                 let any = here.iter().any(Option::is_some);
-                return Ok(if any { Some(commit_id(commit.id())?) } else { None });
+                return Ok(if any {
+                    Some((commit_id(commit.id())?, newer))
+                } else {
+                    None
+                });
             }
             let parent = commit.parent(0).map_err(self.fault("cannot read the history"))?;
             let before = self.entries(&parent, paths)?;
             if before != here {
-                return Ok(Some(commit_id(commit.id())?));
+                return Ok(Some((commit_id(commit.id())?, newer)));
             }
             (commit, here) = (parent, before);
         }
+        Ok(None)
     }
 
     /// The commit that brought what stands at `path` at `tip`: back from `tip`, along the first parent that has the same
@@ -180,7 +194,7 @@ impl Repo {
     }
 
     /// The parents of a commit. A shallow clone says of the commit at its end that it has none.
-    fn parents<'r>(&self, commit: &Commit<'r>) -> Result<Vec<Commit<'r>>, GitError> {
+    pub(super) fn parents<'r>(&self, commit: &Commit<'r>) -> Result<Vec<Commit<'r>>, GitError> {
         let cut_off = commit.parent_count() == 0
             && commit
                 .raw_header_bytes()
@@ -195,7 +209,7 @@ impl Repo {
             .collect()
     }
 
-    fn entries(
+    pub(super) fn entries(
         &self,
         commit: &Commit<'_>,
         paths: &[&str],

@@ -14,12 +14,13 @@ mod mirror;
 mod read;
 mod repo;
 mod signature;
+mod trace;
 mod watch;
 mod worktree;
 mod write;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use keep::Keep;
 pub use location::Location;
 pub use repo::Repo;
 pub use signature::Signature;
+pub use trace::Marks;
 pub use watch::{Watch, watch};
 pub use worktree::worktree;
 pub use write::{

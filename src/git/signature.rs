@@ -4,6 +4,7 @@ use ssh_key::{PublicKey, SshSig};
 
 use super::repo::oid;
 use super::{GitError, Repo};
+use crate::digest::Digest;
 use crate::fleet::names::CommitId;
 use crate::fleet::principals::{Fingerprint, verifiable};
 
@@ -29,6 +30,9 @@ pub enum Signature {
     Good {
         /// The key.
         fingerprint: Fingerprint,
+        /// The bytes that it signed. One signature can be spelled in several ways, each of which is another commit: all
+        /// of them are one word.
+        word: Digest,
     },
     /// It proves nothing.
     Bad {
@@ -42,6 +46,16 @@ pub enum Signature {
         /// What to do.
         next: &'static str,
     },
+}
+
+impl Signature {
+    /// What a commit with this signature says, so that it counts once: the bytes that are signed, else the commit's id.
+    pub fn word(&self, id: &CommitId) -> Digest {
+        match self {
+            Self::Good { word, .. } => *word,
+            _ => Digest::of("ringfence.unsigned.1", id),
+        }
+    }
 }
 
 impl Repo {
@@ -121,6 +135,7 @@ fn verify(armour: &str, signed: &[u8]) -> Signature {
     }
     Signature::Good {
         fingerprint: Fingerprint::of(key.key_data()),
+        word: Digest::of_bytes(signed),
     }
 }
 

@@ -9,39 +9,15 @@ use crate::fleet::read::Reader;
 use crate::fleet::tree::Tree;
 use crate::git::fixture::Fixture;
 
-/// A new key pair, and the line of its `.pub` file.
 fn key(f: &Fixture, name: &str, kind: &[&str]) -> String {
-    let path = f.path(name);
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-N", "", "-C", name, "-f"])
-        .arg(&path)
-        .arg("-t")
-        .args(kind)
-        .status()
-        .unwrap();
-    assert!(made.success());
-    std::fs::read_to_string(path.with_extension("pub"))
-        .unwrap()
-        .trim()
-        .to_owned()
+    f.key(name, kind)
 }
 
 /// A commit signed by the user's own git with a key.
 fn signed(f: &Fixture, name: &str) -> CommitId {
-    let key = format!("user.signingkey={}", f.path(name).display());
     f.write("desired/plans.yaml", format!("# {name}\n"));
     f.git(&["add", "--all"]);
-    f.git(&[
-        "-c",
-        "gpg.format=ssh",
-        "-c",
-        &key,
-        "commit",
-        "--quiet",
-        "-S",
-        "-m",
-        "signed\n\nwith a body",
-    ]);
+    f.git_as(name, &["commit", "--quiet", "-m", "signed\n\nwith a body"]);
     f.head()
 }
 
@@ -67,9 +43,12 @@ fn fingerprint(line: &str) -> Fingerprint {
     Fingerprint::of(PublicKey::from_openssh(line).unwrap().key_data())
 }
 
-fn good(line: &str) -> Signature {
-    let fingerprint = fingerprint(line);
-    Signature::Good { fingerprint }
+/// Whose key made a good signature.
+fn good(signature: &Signature) -> Option<&Fingerprint> {
+    match signature {
+        Signature::Good { fingerprint, .. } => Some(fingerprint),
+        _ => None,
+    }
 }
 
 fn why(signature: &Signature) -> &'static str {
@@ -99,7 +78,8 @@ fn a_commit_that_git_signed_is_good_and_one_that_it_did_not_sign_is_unsigned() {
     ] {
         let name = kind.join("");
         let line = key(&f, &name, kind);
-        assert_eq!(verified(&f, &signed(&f, &name)), good(&line), "{kind:?}");
+        let signature = verified(&f, &signed(&f, &name));
+        assert_eq!(good(&signature), Some(&fingerprint(&line)), "{kind:?}");
     }
 }
 
@@ -241,7 +221,7 @@ fn of_hardware(f: &Fixture, flags: u8) -> (Signature, String) {
 fn a_hardware_key_counts_when_it_was_touched() {
     let f = Fixture::new();
     let (signature, line) = of_hardware(&f, 1);
-    assert_eq!(signature, good(&line));
+    assert_eq!(good(&signature), Some(&fingerprint(&line)));
     let (signature, _) = of_hardware(&f, 0);
     assert!(why(&signature).contains("not touched"));
 }
@@ -261,7 +241,7 @@ fn the_key_says_who_it_is_whatever_name_the_commit_has() {
     let people_now = principals(&people);
     let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
     let who = |people: &Principals, name: &str, seen: Timestamp| {
-        let Signature::Good { fingerprint } = verified(&f, &signed(&f, name)) else {
+        let Signature::Good { fingerprint, .. } = verified(&f, &signed(&f, name)) else {
             panic!("{name} signs");
         };
         people.signer(&fingerprint, seen).map(|p| p.name.to_string())
@@ -284,5 +264,32 @@ fn the_key_says_who_it_is_whatever_name_the_commit_has() {
     assert_eq!(
         who(&after, "ana", now),
         Err(NotAccepted::Revoked(fingerprint(&ana)))
+    );
+}
+
+#[test]
+fn two_spellings_of_one_signature_are_one_word() {
+    let f = Fixture::new();
+    key(&f, "ana", &["ed25519"]);
+    let first = signed(&f, "ana");
+    let text = raw(&f, &first);
+    // Blank lines behind the armour: other bytes, and so another commit.
+    let end = "-----END SSH SIGNATURE-----\n";
+    let again = text.replacen(end, &format!("{end} \n \n"), 1);
+    let second = object(&f, again.as_bytes());
+    assert_ne!(first, second);
+    let word = |id: &CommitId| verified(&f, id).word(id);
+    assert!(
+        good(&verified(&f, &second)).is_some(),
+        "{:?}",
+        verified(&f, &second)
+    );
+    assert_eq!(word(&first), word(&second));
+    let other = f.commit("README.md", "more");
+    assert_ne!(word(&first), word(&other));
+    assert_ne!(
+        word(&other),
+        word(&f.commit("README.md", "again")),
+        "each unsigned one is its own"
     );
 }
