@@ -11,6 +11,7 @@ pub mod document;
 pub mod import;
 pub mod names;
 pub mod plans;
+pub mod policy_id;
 pub mod principals;
 pub mod read;
 pub mod release;
@@ -100,6 +101,31 @@ pub fn policy(tree: &Tree, default_name: &str) -> PolicyRead {
             pins,
             decisions,
         }),
+        findings,
+    }
+}
+
+/// What [`on_record`] found.
+#[derive(Debug)]
+pub struct OnRecord {
+    /// `rings/pins/*.yaml`.
+    pub pins: BTreeMap<RingName, rings::Pin>,
+    /// Approvals, waivers and holds.
+    pub decisions: decisions::Decisions,
+    /// What is wrong with them: each such file is absent, and spoils no other.
+    pub findings: Findings,
+}
+
+/// Reads what people decided, for the rings of a policy that may stand in another commit.
+pub fn on_record(tree: &Tree, rings: &rings::Rings) -> OnRecord {
+    let reader = Reader::new();
+    let pins = rings::pins(tree, rings, &reader);
+    let decisions = decisions::read(tree, rings, &reader);
+    let mut findings = reader.into_findings();
+    findings.tidy();
+    OnRecord {
+        pins,
+        decisions,
         findings,
     }
 }

@@ -9,7 +9,7 @@ use super::tree::Tree;
 use super::values::duration_ms;
 use super::yaml::{Key, Node};
 use super::{decisions, document, principals};
-use crate::diagnostic::{At, Finding, Severity, Spanned, did_you_mean};
+use crate::diagnostic::{At, Finding, Spanned, did_you_mean};
 use crate::text::Safe;
 
 mod gates;
@@ -22,6 +22,8 @@ pub use write::NewPin;
 
 /// Where the rings stand.
 pub const PATH: &str = "rings/rings.yaml";
+/// Where the pins stand.
+pub const PINS: &str = "rings/pins/";
 
 /// The longest time that anything here may take: a year.
 const MAX_TIME_MS: u64 = 366 * 24 * 3600 * 1000;
@@ -535,29 +537,12 @@ fn is_image_id(text: &str) -> bool {
         })
 }
 
-/// The other files of `rings/`: those that nothing judges yet are told of, a hold that nothing respects yet is refused,
-/// and the rest is unknown.
+/// The other files of `rings/` are unknown.
 pub fn other_files(tree: &Tree, reader: &Reader) {
-    const LATER: &[(&str, &str)] = &[
-        (principals::PATH, "signatures: the fleet runs as one without keys"),
-        (decisions::APPROVALS, "approvals: a ring that asks for one waits"),
-        (decisions::WAIVERS, "waivers: a ring that asks for a gate waits"),
-    ];
+    const KNOWN: [&str; 4] = [PINS, decisions::APPROVALS, decisions::WAIVERS, decisions::HOLDS];
     for (path, entry) in tree.below("rings/") {
-        if path == PATH || path.starts_with("rings/pins/") || document::is_for_people(path) {
-            continue;
-        }
-        if let Some((_, what)) = LATER.iter().find(|(start, _)| path.starts_with(start)) {
-            let mut finding = Finding::about_path("not-judged", path, format!("nothing judges {what}"))
-                .help("the file is read and checked; it counts when promotion is built");
-            finding.severity = Severity::Warning;
-            reader.report(finding);
-        } else if path.starts_with(decisions::HOLDS) {
-            reader.report(
-                Finding::about_path("not-carried-out", path, "holds are not carried out yet")
-                    .help("remove the file; `auto_deploy: false` and an unchanged pin keep a ring as it is"),
-            );
-        } else if document::plain(path, entry, reader) {
+        let known = [PATH, principals::PATH].contains(&path) || KNOWN.iter().any(|k| path.starts_with(k));
+        if !known && !document::is_for_people(path) && document::plain(path, entry, reader) {
             document::unknown_file(path, [PATH, principals::PATH, "rings/pins/<ring>.yaml"], reader);
         }
     }
