@@ -180,12 +180,8 @@ impl Global {
     /// The policy that was last accepted, by the ledger of this repository's state directory.
     fn accepted(&self, repo: &Repo) -> Option<(String, Policy)> {
         let state = self.state_of(repo)?;
-        let commit = Store::open(&state.join(LEDGER))
-            .ok()?
-            .facts()
-            .ok()?
-            .accepted
-            .clone()?;
+        let facts = Store::open(&state.join(LEDGER)).ok()?.facts().ok()?;
+        let commit = facts.accepted_policy.clone().or_else(|| facts.accepted.clone())?;
         let tree = repo.tree(&commit).or_else(|error| {
             let keep = if repo.is_mirror() {
                 repo.common_dir().to_owned()
@@ -406,8 +402,42 @@ impl Fleet {
             instance: self.policy.settings.instance.clone(),
             progress,
             daemon,
+            trust: None,
         };
         Ok((Controller::new(parts, wake.clone()), store, wake, wakes, lock))
+    }
+
+    /// Where judging starts at the first start, if somebody names a commit.
+    pub(crate) fn trust(
+        &self,
+        rev: Option<&str>,
+        controller: &mut Controller,
+        store: &Store,
+    ) -> Result<(), CliError> {
+        let Some(rev) = rev else { return Ok(()) };
+        if let Some(accepted) = &store.facts()?.accepted {
+            return Err(CliError::usage(format!(
+                "`--trust` is for the first start, and the control branch was accepted at {} already",
+                accepted.short()
+            ))
+            .hint("leave it out; `ringfence accept COMMIT` takes a rewritten control branch"));
+        }
+        let commit = self.repo.resolve(rev)?;
+        let branches = self.repo.branches()?;
+        let head = branches.get(&self.control_branch);
+        if !head.is_some_and(|head| self.repo.is_ancestor(&commit, head).unwrap_or(false)) {
+            return Err(CliError::usage(format!(
+                "commit {} is not in the history of control branch `{}`",
+                commit.short(),
+                self.control_branch
+            ))
+            .hint(format!(
+                "`git log --first-parent {}` lists its commits",
+                self.control_branch
+            )));
+        }
+        controller.trust(commit);
+        Ok(())
     }
 
     /// The repository's root commit, by which others know it. All of history is walked for it, so that it is remembered: a
@@ -452,6 +482,7 @@ impl Fleet {
             instance: self.policy.settings.instance.clone(),
             progress: ProgressSink::default(),
             daemon: false,
+            trust: None,
         };
         Ok((Controller::new(parts, wake), wakes))
     }

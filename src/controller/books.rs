@@ -1,17 +1,29 @@
 //! What git says, read once for each commit and kept while it is needed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod asking;
+mod control;
+mod judge;
+mod memo;
+mod signed;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostic::{Finding, Severity};
-use crate::fleet::decisions;
+use crate::diagnostic::{Finding, Findings, Severity};
 use crate::fleet::names::{CommitId, ContentId, Instance, RingName, Slug};
+use crate::fleet::policy_id;
 use crate::fleet::rings::Ring;
 use crate::fleet::tenants::TenantFiles;
 use crate::fleet::tree::Tree;
 use crate::fleet::{self, BaseRead, Policy, PolicyRead, TenantsRead};
-use crate::git::{Ask as Asked, Change, GitError, Keep, Repo, WriteBack};
+use crate::git::{Change, GitError, Keep, Marks, Repo, Signature, WriteBack};
+use memo::Memo;
+
+pub use control::Asked;
+pub(super) use signed::{Seen, Signed};
 
 /// A repository, what is kept of it, and what was read of both.
 pub struct Books {
@@ -25,8 +37,21 @@ pub struct Books {
     tenants: HashMap<CommitId, Arc<TenantsRead>>,
     policies: HashMap<CommitId, Arc<PolicyRead>>,
     used: HashSet<CommitId>,
-    /// (tip, paths) → the newest commit that changed them.
-    changes: HashMap<(CommitId, String), CommitId>,
+    /// (tip, paths) → the newest commit that changed them, and how many are newer.
+    changes: HashMap<(CommitId, String), (CommitId, usize)>,
+    signatures: Memo<CommitId, Signature>,
+    marks: Memo<CommitId, Marks>,
+    parents: Memo<CommitId, Vec<CommitId>>,
+    /// Which commits a question is about, by the question.
+    lists: Memo<String, Vec<CommitId>>,
+    /// Addresses of authors, by the question.
+    authors: Memo<String, BTreeSet<String>>,
+    /// The last judging of policy.
+    judged: Option<judge::Known>,
+    /// The last policy that was put together of two commits.
+    mixed: Option<control::Mixed>,
+    /// At which commit which commit brought which file of decisions.
+    introduced: Option<(CommitId, BTreeMap<String, CommitId>)>,
     /// Pinned commits that were seen on a branch.
     reached: HashSet<CommitId>,
     /// The instance that is kept: a policy that names another one is not taken.
@@ -55,12 +80,18 @@ pub struct Ask {
 /// The control branch at this moment.
 #[derive(Debug, Clone)]
 pub struct Control {
-    /// The commit whose policy and decisions are in force.
+    /// The commit whose decisions are read.
     pub commit: CommitId,
-    /// The policy.
-    pub policy: Arc<PolicyRead>,
-    /// Whether `commit` is new: it must be written down as accepted.
-    pub newly_accepted: bool,
+    /// The commit whose policy is in force: an earlier one while a change of policy waits.
+    pub policy_commit: CommitId,
+    /// That policy with those decisions; none where it has errors.
+    pub policy: Option<Arc<Policy>>,
+    /// What is wrong with them.
+    pub findings: Arc<Findings>,
+    /// The commit that is accepted now as it is: judging starts there.
+    pub starts_at: Option<CommitId>,
+    /// Commits that change policy, each with the one whose policy was in force before it.
+    pub changes: BTreeMap<CommitId, CommitId>,
     /// What a person should know.
     pub conditions: Vec<String>,
 }
@@ -81,6 +112,14 @@ impl Books {
             policies: HashMap::new(),
             used: HashSet::new(),
             changes: HashMap::new(),
+            signatures: Memo::default(),
+            marks: Memo::default(),
+            parents: Memo::default(),
+            lists: Memo::default(),
+            authors: Memo::default(),
+            judged: None,
+            mixed: None,
+            introduced: None,
             reached: HashSet::new(),
             instance,
             preview: None,
@@ -114,6 +153,11 @@ impl Books {
         }
         let used = std::mem::take(&mut self.used);
         self.trees.clear();
+        self.signatures.begin();
+        self.marks.begin();
+        self.parents.begin();
+        self.lists.begin();
+        self.authors.begin();
         self.tenants.retain(|c, _| used.contains(c));
         self.changes.retain(|(tip, _), _| used.contains(tip));
         self.policies.retain(|c, _| used.contains(c));
@@ -203,151 +247,6 @@ impl Books {
         self.heads.get(branch)
     }
 
-    /// While the repository is away: what was accepted last, and the branches as they were last read. So what runs is
-    /// kept and healed, and nothing new comes.
-    pub fn without_repository(
-        &mut self,
-        accepted: &CommitId,
-        error: &GitError,
-    ) -> Result<(Control, BTreeMap<String, CommitId>), GitError> {
-        let policy = self.policy(accepted)?;
-        let control = Control {
-            commit: accepted.clone(),
-            policy,
-            newly_accepted: false,
-            conditions: vec![format!(
-                "the repository cannot be read: {error}. The last accepted state {} stays: what runs is kept and healed, and nothing is removed",
-                accepted.short()
-            )],
-        };
-        Ok((control, self.heads.clone()))
-    }
-
-    /// Which commit of the control branch is in force. With nothing accepted yet its head is taken as it is. A head
-    /// that does not descend from the accepted commit is refused unless a person stands behind this pass; one whose
-    /// policy cannot be read is not taken either.
-    pub fn control(
-        &mut self,
-        branches: &BTreeMap<String, CommitId>,
-        accepted: Option<&CommitId>,
-        person: bool,
-    ) -> Result<Control, GitError> {
-        let mut conditions = Vec::new();
-        if let Some(preview) = self.preview.clone() {
-            let policy = self.policy(&preview)?;
-            return Ok(Control {
-                commit: preview,
-                policy,
-                newly_accepted: false,
-                conditions,
-            });
-        }
-        let head = branches.get(&self.control_branch);
-        let (mut commit, mut newly_accepted) = self.in_force(head, accepted, person, &mut conditions)?;
-        let policy = match (self.policy(&commit), accepted) {
-            (Err(error), Some(accepted)) if newly_accepted => {
-                conditions.push(self.unreadable(&commit, accepted, &error));
-                (commit, newly_accepted) = (accepted.clone(), false);
-                self.policy(accepted)?
-            }
-            (read, _) => read?,
-        };
-        let refused = if newly_accepted {
-            self.why_not(&policy)
-        } else {
-            None
-        };
-        let (Some(reason), Some(accepted)) = (refused, accepted) else {
-            return Ok(Control {
-                commit,
-                policy,
-                newly_accepted,
-                conditions,
-            });
-        };
-        conditions.push(format!(
-            "the policy at {} {reason}; that of {} stays in force",
-            commit.short(),
-            accepted.short()
-        ));
-        let policy = self.policy(accepted)?;
-        Ok(Control {
-            commit: accepted.clone(),
-            policy,
-            newly_accepted: false,
-            conditions,
-        })
-    }
-
-    /// The commit that history allows, and whether it is new.
-    fn in_force(
-        &self,
-        head: Option<&CommitId>,
-        accepted: Option<&CommitId>,
-        person: bool,
-        conditions: &mut Vec<String>,
-    ) -> Result<(CommitId, bool), GitError> {
-        let branch = &self.control_branch;
-        let (head, accepted) = match (head, accepted) {
-            (None, None) => {
-                return Err(GitError::NoBranch {
-                    repo: crate::text::Safe::new(&self.name),
-                });
-            }
-            (None, Some(accepted)) => {
-                let short = accepted.short();
-                conditions.push(format!("control branch `{branch}` is gone: the last accepted state {short} stays, and nothing is removed"));
-                return Ok((accepted.clone(), false));
-            }
-            (Some(head), None) => return Ok((head.clone(), true)),
-            (Some(head), Some(accepted)) => (head, accepted),
-        };
-        if head == accepted {
-            return Ok((head.clone(), false));
-        }
-        match self.repo.is_ancestor(accepted, head) {
-            Ok(true) => return Ok((head.clone(), true)),
-            Ok(false) => {}
-            Err(error) => {
-                conditions.push(self.unreadable(head, accepted, &error));
-                return Ok((accepted.clone(), false));
-            }
-        }
-        let (new, old) = (head.short(), accepted.short());
-        if person {
-            conditions.push(format!(
-                "control branch `{branch}` was rewritten; {new} was accepted by your command"
-            ));
-            return Ok((head.clone(), true));
-        }
-        conditions.push(format!(
-            "control branch `{branch}` was rewritten: {new} does not descend from the accepted {old}, which stays; if that is meant, `ringfence apply` on this machine accepts it"
-        ));
-        Ok((accepted.clone(), false))
-    }
-
-    fn unreadable(&self, head: &CommitId, accepted: &CommitId, error: &GitError) -> String {
-        format!(
-            "control branch `{}` cannot be read at {}: {error}; the last accepted state {} stays, and nothing is removed",
-            self.control_branch,
-            head.short(),
-            accepted.short()
-        )
-    }
-
-    /// Why a new policy is not taken.
-    fn why_not(&self, read: &PolicyRead) -> Option<String> {
-        if has_policy_errors(read) {
-            let errors = read.findings.iter().filter(|f| !spoils_nothing_else(f));
-            return Some(format!("has errors ({})", first_error(errors)));
-        }
-        let instance = &read.policy.as_ref()?.settings.instance;
-        (*instance != self.instance).then(|| {
-            let kept = &self.instance;
-            format!("calls the instance `{instance}`, and this ringfence keeps `{kept}`: stop it and remove what `{kept}` owns first")
-        })
-    }
-
     /// What a ring is asked to run: its pin, or for an `auto_deploy` ring without one the head of its branch.
     pub fn ask(
         &mut self,
@@ -359,7 +258,7 @@ impl Books {
         let pin_path = format!("rings/pins/{}.yaml", ring.name);
         if let Some(pin) = policy.pins.get(&ring.name) {
             let commit = pin.release.value.clone();
-            let request = self.last_change(&control.commit, &[&pin_path]);
+            let (request, _) = self.last_change(&control.commit, &[&pin_path]);
             let error = (!self.is_reachable(&commit)).then(|| {
                 format!(
                     "its pin names {}, which no branch reaches: push the branch that has it",
@@ -380,7 +279,6 @@ impl Books {
             });
         }
         let broken: Vec<&Finding> = control
-            .policy
             .findings
             .iter()
             .filter(|f| f.severity == Severity::Error && f.path() == Some(pin_path.as_str()))
@@ -401,7 +299,7 @@ impl Books {
         let tip = tip.filter(|_| ring.auto_deploy)?;
         Some(Ask {
             commit: tip.clone(),
-            request: tip.clone(),
+            request: self.first_with(tip),
             pinned: false,
             images: BTreeMap::new(),
             error: None,
@@ -492,7 +390,7 @@ impl Books {
         &self,
         ring: &RingName,
         change: &Change,
-        condition: Asked<'_>,
+        condition: crate::git::Ask<'_>,
         limit: Duration,
     ) -> Result<Option<WriteBack>, GitError> {
         let keep = self.keep.as_ref();
@@ -516,25 +414,25 @@ impl Books {
         }
     }
 
-    /// The newest commit that changed a tenant's files.
-    pub fn request_of(&mut self, tip: &CommitId, slug: &str) -> CommitId {
+    /// The newest commit that changed a tenant's files, and how many of the branch are newer.
+    pub fn request_of(&mut self, tip: &CommitId, slug: &str) -> (CommitId, usize) {
         let paths = tenant_paths(slug);
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.last_change(tip, &paths)
     }
 
-    /// The newest commit that changed any of the paths, else the tip. History does not change, so one walk is enough:
-    /// a pass must not become slower with every commit.
-    fn last_change(&mut self, tip: &CommitId, paths: &[&str]) -> CommitId {
+    /// The newest commit that changed any of the paths, else the tip, and how many are newer. History does not change, so
+    /// one walk is enough: a pass must not become slower with every commit.
+    fn last_change(&mut self, tip: &CommitId, paths: &[&str]) -> (CommitId, usize) {
         let key = (tip.clone(), paths.join("\n"));
         if let Some(found) = self.changes.get(&key) {
             return found.clone();
         }
         // What cannot be walked now may be walked later: only an answer is kept.
-        let Ok(found) = self.repo.last_change(tip, paths) else {
-            return tip.clone();
+        let Ok(found) = self.repo.last_change_back(tip, paths) else {
+            return (tip.clone(), 0);
         };
-        let found = found.unwrap_or_else(|| tip.clone());
+        let found = found.unwrap_or_else(|| (tip.clone(), 0));
         self.changes.insert(key, found.clone());
         found
     }
@@ -560,7 +458,7 @@ impl Books {
 }
 
 /// Where a tenant's own files are.
-fn tenant_paths(slug: &str) -> [String; 4] {
+pub(super) fn tenant_paths(slug: &str) -> [String; 4] {
     [
         format!("desired/tenants/{slug}.yaml"),
         format!("desired/secrets/{slug}"),
@@ -569,21 +467,18 @@ fn tenant_paths(slug: &str) -> [String; 4] {
     ]
 }
 
-/// A pin with an error holds its own ring only, and an approval or waiver with one counts for nothing; every other error
-/// in policy or decisions holds the commit, a hold's too, since it is not known what it pauses.
+/// Only an error in policy spoils the policy: a pin with one holds its own ring, a hold with one holds what its file is
+/// named after, and an approval or waiver with one counts for nothing.
 fn has_policy_errors(read: &PolicyRead) -> bool {
     read.policy.is_none()
         || read
             .findings
             .iter()
-            .any(|f| f.severity == Severity::Error && !spoils_nothing_else(f))
+            .any(|f| f.severity == Severity::Error && is_policy(f))
 }
 
-fn spoils_nothing_else(finding: &Finding) -> bool {
-    let folders = ["rings/pins/", decisions::APPROVALS, decisions::WAIVERS];
-    finding
-        .path()
-        .is_some_and(|path| folders.iter().any(|f| path.starts_with(f)))
+fn is_policy(finding: &Finding) -> bool {
+    finding.path().is_none_or(|path| policy_id::FILES.contains(&path))
 }
 
 /// The branch that a ring's tenant files come from.
@@ -605,23 +500,4 @@ pub fn first_error<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
         String::new()
     };
     format!("{at}{}{rest}", first.message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bad_approval_counts_for_nothing_and_a_bad_hold_holds_the_commit() {
-        let errors_with = |path: &str| {
-            let rings = ("rings/rings.yaml", "rings: {dev: {id: 0}}\n");
-            let read = fleet::policy(&Tree::of_files([rings, (path, "verdict: {")]), "x");
-            assert!(read.findings.has_errors(), "{path}");
-            has_policy_errors(&read)
-        };
-        assert!(!errors_with("rings/approvals/dev/4b1d00aa.rel.ana.yaml"));
-        assert!(!errors_with("rings/waivers/dev/4b1d00aa.rel.soak.ana.yaml"));
-        assert!(errors_with("rings/holds/dev.yaml"));
-        assert!(errors_with("rings/principals.yaml"));
-    }
 }

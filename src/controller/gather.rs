@@ -5,24 +5,27 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::books::{Books, Control, branch_of};
+use super::accept::accept;
+use super::behind::Asker;
+use super::books::{self, Books, Control, Seen, branch_of};
 use super::wanted::{base_of, files_of};
 use super::{Controller, ControllerError, Request};
-use crate::decide::facts::Facts;
-use crate::decide::records::{Behind, Records};
-use crate::decide::{Asks, Candidate, Decision, RingInput, TenantAt, World, decide};
+use crate::decide::facts::{Facts, TenantFacts};
+use crate::decide::records::Behind;
+use crate::decide::{Asks, Candidate, Decision, RingInput, TenantAt, Under, World, decide};
 use crate::diagnostic::Severity;
 use crate::digest::Digest;
 use crate::fleet::compose::service::Scope;
 use crate::fleet::names::{CommitId, FilesId, RingName, Slug};
-use crate::fleet::tenants::TenantFiles;
+use crate::fleet::rings::Ring;
+use crate::fleet::tenants::{self, TenantFiles};
 use crate::fleet::{Policy, check};
 use crate::git::GitError;
 use crate::render;
 
 /// Git's part of a pass.
 pub(super) struct Gathered {
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<Policy>,
     pub(super) policy_digest: Digest,
     pub(super) decision: Decision,
     pub(super) control: CommitId,
@@ -42,12 +45,19 @@ impl Controller {
     ) -> Result<Gathered, ControllerError> {
         self.parts.books.begin_pass();
         self.images.begin_pass();
-        let (control, heads) =
-            tokio::task::block_in_place(|| heads(&mut self.parts.books, facts, request.person))?;
-        let Some(policy) = control.policy.policy.clone() else {
+        let mut seen = Seen::new(facts, now);
+        let asked = books::Asked {
+            facts,
+            person: request.person,
+            accept: request.accept.as_ref().filter(|_| act),
+            trust: self.parts.trust.as_ref(),
+        };
+        let (mut control, heads) =
+            tokio::task::block_in_place(|| heads(&mut self.parts.books, &asked, &mut seen))?;
+        let Some(policy) = control.policy.clone() else {
             return Err(ControllerError::Policy {
-                commit: control.commit.short().to_owned(),
-                first: super::books::first_error(control.policy.findings.iter()),
+                commit: control.policy_commit.short().to_owned(),
+                first: books::first_error(control.findings.iter()),
             });
         };
         if policy.settings.instance != self.parts.instance {
@@ -56,8 +66,8 @@ impl Controller {
                 was: self.parts.instance.to_string(),
             });
         }
-        if control.newly_accepted && act {
-            self.accept(&control, facts, now)?;
+        if act && let Some(text) = accept(&self.parts.books, &self.parts.store, &control, now)? {
+            self.parts.progress.tell(crate::apply::Progress::Note { text });
         }
         self.rollback = policy
             .rings
@@ -73,9 +83,16 @@ impl Controller {
             .collect();
         let mut rings = BTreeMap::new();
         for ring in &policy.rings.0 {
-            let mut input = self.ring_input(ring, &control, &heads, facts, &policy);
+            let read = Read {
+                ring,
+                control: &control,
+                heads: &heads,
+                facts,
+                policy: &policy,
+            };
+            let mut input = self.ring_input(&read, &mut seen);
             if input.unknown_target.is_none() && !input.unknown {
-                input.candidate = self.candidate(ring, &control, &policy, &input, facts, act).await;
+                input.candidate = self.candidate(&read, &mut input, &mut seen, act).await;
             }
             input.checks = self.checks.of(ring);
             rings.insert(ring.name.clone(), input);
@@ -93,7 +110,12 @@ impl Controller {
         };
         tokio::task::block_in_place(|| self.fit(&policy, facts, &mut rings));
         self.weigh(&policy, &control.commit, facts, &mut rings).await;
-        let records = Records::default();
+        let books = &mut self.parts.books;
+        let (records, unread) = tokio::task::block_in_place(|| books.records(&control, &policy, &mut seen));
+        control.conditions.extend(unread);
+        if act {
+            self.parts.store.saw(&seen.new_ones())?;
+        }
         let world = World {
             policy: &policy,
             rings: &rings,
@@ -106,7 +128,7 @@ impl Controller {
         heal_only(&mut decision, request, facts);
         Ok(Gathered {
             claimed: claimed(&rings),
-            policy_digest: Digest::of("policy", &format!("{:?}{:?}", policy.settings, policy.rings)),
+            policy_digest: policy.rendering(),
             policy,
             decision,
             control: control.commit,
@@ -114,28 +136,15 @@ impl Controller {
         })
     }
 
-    fn accept(&mut self, control: &Control, facts: &Facts, now: Timestamp) -> Result<(), ControllerError> {
-        self.parts.books.keep("control", &control.commit)?;
-        self.parts.store.accept(&control.commit, now)?;
-        if facts.accepted.is_none() {
-            let text = format!(
-                "control branch `{}` is accepted as it is at {}: judging starts here",
-                self.parts.books.control_branch(),
-                control.commit.short()
-            );
-            self.parts.progress.tell(crate::apply::Progress::Note { text });
-        }
-        Ok(())
-    }
-
-    fn ring_input(
-        &mut self,
-        ring: &crate::fleet::rings::Ring,
-        control: &Control,
-        heads: &Heads,
-        facts: &Facts,
-        policy: &Policy,
-    ) -> RingInput {
+    fn ring_input(&mut self, read: &Read<'_>, seen: &mut Seen<'_>) -> RingInput {
+        let Read {
+            ring,
+            control,
+            heads,
+            policy,
+            ..
+        } = *read;
+        let mut asker = Asker { ring, policy, seen };
         let books = &mut self.parts.books;
         let branch = branch_of(ring, books.control_branch()).to_owned();
         // A ring's branch that is also the control branch obeys the control branch's rule.
@@ -150,110 +159,57 @@ impl Controller {
             tip: tip.clone(),
             unread: heads.unread,
             unknown: self.unmatched.contains_key(&ring.name),
+            policy: Some(policy.id_in(ring)),
             ..RingInput::default()
         };
         let Some(tip) = tip else { return input };
-        let read = match tokio::task::block_in_place(|| books.tenants(&tip)) {
-            Ok(read) => read,
-            Err(error) => {
-                input
-                    .tenant_errors
-                    .push(format!("branch `{}` cannot be read: {error}", input.branch));
-                return input;
-            }
-        };
-        for (name, files) in &read.tenants {
-            let runs_here = name
-                .parse::<Slug>()
-                .ok()
-                .and_then(|s| facts.tenants.get(&s))
-                .is_some_and(|f| f.ring == ring.name);
-            let mine = match &files.ring {
-                Some(named) => *named == ring.name,
-                None => runs_here,
-            };
-            if let Some(named) = files
-                .ring
-                .as_ref()
-                .filter(|r| runs_here && policy.rings.get(r.as_str()).is_none())
-            {
-                input.tenant_errors.push(format!(
-                    "tenant {name}: its file names ring `{named}`, which is declared nowhere: it is kept"
-                ));
-            }
-            if !mine {
-                continue;
-            }
-            let last = name
-                .parse::<Slug>()
-                .ok()
-                .and_then(|s| facts.tenants.get(&s))
-                .and_then(|f| f.good.as_ref());
-            let request = if last.is_some_and(|(_, f)| f.id == files.files) {
-                tip.clone()
-            } else {
-                tokio::task::block_in_place(|| books.request_of(&tip, name))
-            };
-            input.tenants.insert(
-                name.clone(),
-                TenantAt {
-                    files: Arc::new(files.clone()),
-                    commit: tip.clone(),
-                    asks: Asks {
-                        request,
-                        age: 0,
-                        behind: Behind::default(),
-                        with: None,
-                    },
-                },
-            );
-        }
-        for (slug, _) in facts.tenants.iter().filter(|(_, f)| f.ring == ring.name) {
-            if !input.tenants.contains_key(slug.as_str()) {
-                let request = tokio::task::block_in_place(|| books.request_of(&tip, slug.as_str()));
-                let asks = Asks {
-                    request,
-                    age: 0,
-                    behind: Behind::default(),
-                    with: None,
-                };
-                input.gone.insert(slug.clone(), asks);
-            }
-        }
-        let prefix = "desired/tenants/";
-        for finding in read.findings.iter().filter(|f| f.severity == Severity::Error) {
-            let name = finding
-                .path()
-                .and_then(|p| p.strip_prefix(prefix))
-                .and_then(|p| p.strip_suffix(".yaml"))
-                .unwrap_or_default();
-            if input.tenants.contains_key(name) || name.is_empty() {
-                let at = finding.at.as_ref().map(|a| format!("{a}: ")).unwrap_or_default();
-                input.tenant_errors.push(format!("{at}{}", finding.message));
-            }
-        }
+        tokio::task::block_in_place(|| tenants_of(books, read, &mut asker, &tip, &mut input));
         input
     }
 
     async fn candidate(
         &mut self,
-        ring: &crate::fleet::rings::Ring,
-        control: &Control,
-        policy: &Policy,
-        input: &RingInput,
-        facts: &Facts,
+        read: &Read<'_>,
+        input: &mut RingInput,
+        seen: &mut Seen<'_>,
         act: bool,
     ) -> Option<Candidate> {
-        if let Some(candidate) = Self::follows(ring, policy, facts) {
+        let Read {
+            ring,
+            control,
+            facts,
+            policy,
+            ..
+        } = *read;
+        let running = facts.ring(&ring.name).running;
+        let from = running.and_then(|id| facts.releases.get(&id)).map(|r| &r.commit);
+        let mut asker = Asker { ring, policy, seen };
+        let books = &mut self.parts.books;
+        if let Some(mut candidate) = follows(ring, policy, facts) {
+            candidate.behind = tokio::task::block_in_place(|| {
+                asker.candidate(books, &candidate.request, from, &candidate.commit)
+            });
             return Some(candidate);
         }
-        let books = &mut self.parts.books;
         let ask = tokio::task::block_in_place(|| books.ask(ring, control, policy, input.tip.as_ref()))?;
+        let behind = tokio::task::block_in_place(|| {
+            if !ask.pinned {
+                return asker.candidate(books, &ask.request, from, &ask.commit);
+            }
+            input.pin_under = pin_under(books, read, &ask.request);
+            let before = input.pin_under.as_ref();
+            if let Some((policy, ring)) =
+                before.and_then(|u| Some((&*u.policy, u.policy.rings.get(ring.name.as_str())?)))
+            {
+                (asker.policy, asker.ring) = (policy, ring);
+            }
+            asker.pin(books, &ask.request, from, &ask.commit)
+        });
         let mut candidate = Candidate {
             commit: ask.commit.clone(),
             request: ask.request,
             pinned: ask.pinned,
-            behind: Behind::default(),
+            behind,
             release: Err(String::new()),
         };
         if let Some(error) = ask.error {
@@ -338,23 +294,119 @@ impl Controller {
             }
         }
     }
+}
 
-    /// What a later ring that follows by itself is asked for: what runs healthy in the ring before.
-    fn follows(ring: &crate::fleet::rings::Ring, policy: &Policy, facts: &Facts) -> Option<Candidate> {
-        let from = ring.promote_from.as_ref()?;
-        if !ring.auto_deploy || policy.pins.contains_key(&ring.name) {
-            return None;
-        }
-        let running = facts.rings.get(from)?.running?;
-        let release = facts.releases.get(&running)?;
-        Some(Candidate {
-            commit: release.commit.clone(),
-            request: release.commit.clone(),
-            pinned: false,
-            behind: Behind::default(),
-            release: Ok(release.clone()),
-        })
+/// What a later ring that follows by itself is asked for: what runs healthy in the ring before.
+fn follows(ring: &Ring, policy: &Policy, facts: &Facts) -> Option<Candidate> {
+    let from = ring.promote_from.as_ref()?;
+    if !ring.auto_deploy || policy.pins.contains_key(&ring.name) {
+        return None;
     }
+    let running = facts.rings.get(from)?.running?;
+    let release = facts.releases.get(&running)?;
+    Some(Candidate {
+        commit: release.commit.clone(),
+        request: release.commit.clone(),
+        pinned: false,
+        behind: Behind::default(),
+        release: Ok(release.clone()),
+    })
+}
+
+/// The ring's tenant files on its branch, with who asks for those that differ from what runs.
+fn tenants_of(
+    books: &mut Books,
+    read: &Read<'_>,
+    asker: &mut Asker<'_, '_, '_>,
+    tip: &CommitId,
+    input: &mut RingInput,
+) {
+    let (ring, facts) = (read.ring, read.facts);
+    let found = match books.tenants(tip) {
+        Ok(found) => found,
+        Err(error) => {
+            let text = format!("branch `{}` cannot be read: {error}", input.branch);
+            input.tenant_errors.push(text);
+            return;
+        }
+    };
+    for (name, files) in &found.tenants {
+        let slug = name.parse::<Slug>().ok();
+        let here = slug.as_ref().and_then(|s| facts.tenants.get(s));
+        let runs_here = here.is_some_and(|f| f.ring == ring.name);
+        let mine = match &files.ring {
+            Some(named) => *named == ring.name,
+            None => runs_here,
+        };
+        let undeclared = |r: &&RingName| runs_here && read.policy.rings.get(r.as_str()).is_none();
+        if let Some(named) = files.ring.as_ref().filter(undeclared) {
+            input.tenant_errors.push(format!(
+                "tenant {name}: its file names ring `{named}`, which is declared nowhere: it is kept"
+            ));
+        }
+        if !mine {
+            continue;
+        }
+        let has = here.and_then(TenantFacts::last);
+        let asks = match &slug {
+            Some(slug) if has.is_none_or(|(_, has)| has.id != files.files) => {
+                asker.asks(books, slug, tip, has.map(|(_, files)| &files.commit))
+            }
+            // Nobody asks for what is there.
+            _ => Asks {
+                request: tip.clone(),
+                age: 0,
+                behind: Behind::default(),
+                with: None,
+            },
+        };
+        let at = TenantAt {
+            files: Arc::new(files.clone()),
+            commit: tip.clone(),
+            asks,
+        };
+        input.tenants.insert(name.clone(), at);
+    }
+    for (slug, here) in facts.tenants.iter().filter(|(_, f)| f.ring == ring.name) {
+        if !input.tenants.contains_key(slug.as_str()) {
+            let from = here.last().map(|(_, files)| &files.commit);
+            let asks = asker.asks(books, slug, tip, from);
+            input.gone.insert(slug.clone(), asks);
+        }
+    }
+    for finding in found.findings.iter().filter(|f| f.severity == Severity::Error) {
+        let name = finding
+            .path()
+            .and_then(|p| p.strip_prefix(tenants::FOLDER))
+            .and_then(|p| p.strip_suffix(".yaml"))
+            .unwrap_or_default();
+        if input.tenants.contains_key(name) || name.is_empty() {
+            let at = finding.at.as_ref().map(|a| format!("{a}: ")).unwrap_or_default();
+            input.tenant_errors.push(format!("{at}{}", finding.message));
+        }
+    }
+}
+
+/// What a pin is judged under whose own commit changes policy.
+fn pin_under(books: &mut Books, read: &Read<'_>, request: &CommitId) -> Option<Under> {
+    let mut changes = read.facts.policies.clone();
+    changes.extend(read.control.changes.clone());
+    let before = books.policy_before(request, &changes)?;
+    let policy = before.policy.as_ref()?;
+    let ring = policy.rings.get(read.ring.name.as_str())?;
+    Some(Under {
+        id: policy.id_in(ring),
+        policy: Arc::new(policy.clone()),
+    })
+}
+
+/// What a ring is read from.
+struct Read<'a> {
+    ring: &'a Ring,
+    control: &'a Control,
+    heads: &'a Heads,
+    facts: &'a Facts,
+    policy: &'a Policy,
 }
 
 /// The branches, and whether they are only what was read last.
@@ -364,14 +416,18 @@ struct Heads {
 }
 
 /// What is in force on the control branch, and the heads of all. Of a repository that is away the last accepted state stays.
-fn heads(books: &mut Books, facts: &Facts, person: bool) -> Result<(Control, Heads), GitError> {
-    match (books.branches(), &facts.accepted) {
-        (Ok(of), accepted) => {
-            let control = books.control(&of, accepted.as_ref(), person)?;
+fn heads(
+    books: &mut Books,
+    asked: &books::Asked<'_>,
+    seen: &mut Seen<'_>,
+) -> Result<(Control, Heads), GitError> {
+    match (books.branches(), &asked.facts.accepted) {
+        (Ok(of), _) => {
+            let control = books.control(&of, asked, seen)?;
             Ok((control, Heads { of, unread: false }))
         }
         (Err(error), Some(accepted)) => {
-            let (control, of) = books.without_repository(accepted, &error)?;
+            let (control, of) = books.without_repository(asked.facts, accepted, &error)?;
             Ok((control, Heads { of, unread: true }))
         }
         (Err(error), None) => Err(error),

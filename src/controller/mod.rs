@@ -3,8 +3,10 @@
 //! Level-triggered: a pass looks at the world and computes what is missing; what woke it never changes the outcome.
 
 mod abilities;
+mod accept;
 mod adopt;
 pub mod backoff;
+mod behind;
 pub mod books;
 mod checks;
 pub mod clock;
@@ -19,6 +21,7 @@ mod prepare;
 pub mod probes;
 mod proofs;
 mod record;
+mod records;
 mod recover;
 mod report;
 mod resources;
@@ -41,7 +44,7 @@ use crate::decide::Decision;
 use crate::decide::health::Mark;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
-use crate::fleet::names::{Instance, RingName, ServiceKey, Slug, SpecHash};
+use crate::fleet::names::{CommitId, Instance, RingName, ServiceKey, Slug, SpecHash};
 use crate::git::GitError;
 use crate::plan::Plan;
 use crate::plan::seen::Observation;
@@ -134,8 +137,10 @@ pub struct Request {
     pub adopt: bool,
     /// Everything is looked at anew, not only what may have changed.
     pub refresh: bool,
-    /// A person stands behind it (a rewritten control branch is accepted).
+    /// A person stands behind it (in a fleet without keys a rewritten control branch is accepted).
     pub person: bool,
+    /// A commit of a rewritten control branch that a person accepts.
+    pub accept: Option<CommitId>,
 }
 
 impl Request {
@@ -180,6 +185,8 @@ pub struct Parts {
     pub progress: ProgressSink,
     /// Whether this is the daemon (`run`), or one `apply`.
     pub daemon: bool,
+    /// Where judging starts if nothing was accepted before; none: at the control branch's head.
+    pub trust: Option<CommitId>,
 }
 
 /// The controller: the world as last seen, and what is under way.
@@ -274,6 +281,8 @@ struct Last {
     conditions: Vec<String>,
     control: Option<String>,
     fleet: String,
+    /// Whether the fleet has keys.
+    signed: bool,
     /// What stopped the pass, if anything did.
     error: Option<String>,
     look_at: Option<Timestamp>,

@@ -138,7 +138,8 @@ impl Controller {
             decision,
             conditions,
             control: Some(gathered.control.to_string()),
-            fleet: gathered.policy.settings.fleet,
+            fleet: gathered.policy.settings.fleet.clone(),
+            signed: !gathered.policy.principals.is_solo(),
             look_at: plan.services.iter().filter_map(|s| s.look_at).min(),
             wanted: wanted.objects.clone(),
             seen,
@@ -190,7 +191,7 @@ impl Controller {
         self.record(&plan, &wanted, &seen, &facts, &gathered.decision, now)
             .await?;
         self.write_back(&mut gathered, &facts)?;
-        let policy = gathered.policy.clone();
+        let policy = Arc::clone(&gathered.policy);
         scope_plan(&mut plan, &acting, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);
         self.ask_checks(&policy)?;

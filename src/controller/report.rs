@@ -33,7 +33,7 @@ impl Controller {
             fleet: self.last.fleet.clone(),
             instance: self.parts.instance.to_string(),
             daemon: self.parts.daemon,
-            mode: "solo".to_owned(),
+            mode: if self.last.signed { "signed" } else { "solo" }.to_owned(),
             control: self.last.control.clone(),
             at: now.to_string(),
             conditions: self.last.conditions.clone(),

@@ -95,6 +95,7 @@ pub async fn run(
                 first.request.again = false;
                 first.request.resolve = false;
                 first.request.person = false;
+                first.request.accept = None;
                 first.request.refresh = false;
             }
             if let Some(first) = asking.first_mut() {

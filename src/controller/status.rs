@@ -18,7 +18,7 @@ pub struct Status {
     pub instance: String,
     /// Whether a daemon keeps it so.
     pub daemon: bool,
-    /// `solo`: no keys are declared, nothing is signed.
+    /// `solo`: no keys are declared, nothing is signed; or `signed`.
     pub mode: String,
     /// The commit of the control branch that is in force.
     pub control: Option<String>,

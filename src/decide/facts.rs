@@ -108,11 +108,28 @@ pub struct TenantFacts {
     pub quarantine: BTreeMap<FilesId, Quarantine>,
 }
 
+/// When a commit was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstSeen {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it is in the history of the commit that was accepted first; none: nobody asked yet.
+    pub older: Option<bool>,
+}
+
 /// All that is remembered, read at the start of a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The control branch's commit that was last accepted.
+    /// The control branch's commit that was last accepted: its decisions are read.
     pub accepted: Option<CommitId>,
+    /// The commit whose policy is in force: an earlier one while a change of policy waits for the owners.
+    pub accepted_policy: Option<CommitId>,
+    /// The commit that was accepted first: no approval that stood there already counts.
+    pub first_accepted: Option<CommitId>,
+    /// Commits that changed policy, each with the one whose policy was in force before it.
+    pub policies: BTreeMap<CommitId, CommitId>,
+    /// When commits were first seen that put something on record: keys and expiry are judged by it.
+    pub first_seen: BTreeMap<CommitId, FirstSeen>,
     /// Words that let a move start.
     pub spent: BTreeSet<Digest>,
     /// By ring.

@@ -57,6 +57,8 @@ pub struct RingInput {
     pub unknown: bool,
     /// What an approval in this ring is given under.
     pub policy: Option<PolicyId>,
+    /// What a pin is judged under whose own commit changes policy: what was in force before that.
+    pub pin_under: Option<Under>,
     /// Which files do not fit which release, and why: those that run and those on the branch, against the release that
     /// runs, is moved to, and is asked for. What is not in it fits.
     pub misfits: BTreeMap<(Slug, FilesId, ReleaseId), Vec<String>>,
@@ -70,6 +72,15 @@ pub struct RingInput {
     pub capacity: Option<Capacity>,
     /// What the services of each part take of that engine: of what runs, is moved to and is asked for.
     pub needs: BTreeMap<Part, PartNeeds>,
+}
+
+/// Another policy than the one in force.
+#[derive(Debug, Clone)]
+pub struct Under {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// What an approval is given under there.
+    pub id: PolicyId,
 }
 
 /// What a check of a release said in the ring before.

@@ -244,6 +244,7 @@ impl<'a> Side<'a> {
             to: Moved::Files(change.to()),
             behind: &behind,
             resources: self.resources(self.has.unwrap_or(running), change.after(), open),
+            policy: self.input.policy,
         };
         let mut judged = case.files();
         let fits = format!("they read cleanly and fit {running}");
@@ -325,6 +326,16 @@ impl<'a> Side<'a> {
                 )
             }
         };
+        let name = self.ring.name.as_str();
+        let under = self.input.pin_under.as_ref();
+        let under = under.filter(|u| candidate.pinned && u.policy.rings.get(name).is_some());
+        if under.is_some() {
+            out.conditions.push(format!(
+                "commit {} pins a release and changes policy: the pin is judged under the policy before it",
+                candidate.request.short()
+            ));
+        }
+        let policy = under.map(|under| under.id).or(self.input.policy);
         let mut judged = Judged::default();
         judged.gates.push(self.release_gate(candidate));
         if let (Some(release), Some(moved)) = (to, moved) {
@@ -333,9 +344,14 @@ impl<'a> Side<'a> {
             if let Some(with) = with {
                 behind.join(&with.behind());
             }
+            let before = under.and_then(|under| under.policy.rings.get(name));
+            let world = under.map(|under| World {
+                policy: &under.policy,
+                ..*self.world
+            });
             let case = Case {
-                world: self.world,
-                ring: self.ring,
+                world: world.as_ref().unwrap_or(self.world),
+                ring: before.unwrap_or(self.ring),
                 input: self.input,
                 facts: self.facts,
                 request: &candidate.request,
@@ -343,6 +359,7 @@ impl<'a> Side<'a> {
                 to: moved,
                 behind: &behind,
                 resources: self.resources(release, files, open),
+                policy,
             };
             // A pin that names the last healthy one is a rollback: what was proven here needs no other proof.
             let more = if candidate.pinned && self.facts.previous == Some(release) {
@@ -392,7 +409,7 @@ impl<'a> Side<'a> {
             pinned: candidate.pinned,
             from,
             to: moved,
-            policy: self.input.policy,
+            policy,
             state,
             gates: judged.gates,
             words: judged.words,

@@ -1,6 +1,6 @@
 //! What was decided: each with its event, in one durable transaction. What changes nothing writes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::events::{NewEvent, append};
 use super::{Store, StoreError};
-use crate::decide::facts::{FilesRef, MoveUnderWay, Quarantine, Release};
+use crate::decide::facts::{FilesRef, FirstSeen, MoveUnderWay, Quarantine, Release};
 use crate::digest::Digest;
 use crate::fleet::names::{CommitId, FilesId, ReleaseId, RingName, ServiceKey, Slug, SpecHash};
 
@@ -43,23 +43,67 @@ impl Store {
         })
     }
 
-    /// The control branch's commit that is now in force.
-    pub fn accept(&self, commit: &CommitId, now: Timestamp) -> Result<(), StoreError> {
-        let before = self.facts()?.accepted.clone();
-        if before.as_ref() == Some(commit) {
+    /// The control branch's commit whose decisions are read from now on, and the one whose policy is in force.
+    pub fn accept(&self, commit: &CommitId, policy: &CommitId, now: Timestamp) -> Result<(), StoreError> {
+        let facts = self.facts()?;
+        let before = (facts.accepted.as_ref(), facts.accepted_policy.as_ref());
+        if before == (Some(commit), Some(policy)) {
             return Ok(());
         }
-        let event = NewEvent::of(
-            "accepted",
-            format!("accepted the control branch at {}", commit.short()),
-            json!({"commit": commit, "before": before}),
-        );
-        self.decide(&event, now, |tx| {
-            tx.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('accepted', ?1)",
-                [commit.as_str()],
+        let message = if commit == policy {
+            format!("accepted the control branch at {}", commit.short())
+        } else {
+            format!(
+                "accepted the control branch at {}, with the policy of {}",
+                commit.short(),
+                policy.short()
             )
-            .map(drop)
+        };
+        let details = json!({"commit": commit, "policy": policy, "before": before.0});
+        let event = NewEvent::of("accepted", message, details);
+        self.decide(&event, now, |tx| {
+            let mut set = tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+            set.execute(["accepted", commit.as_str()])?;
+            set.execute(["accepted_policy", policy.as_str()])?;
+            let first = "INSERT OR IGNORE INTO meta (key, value) VALUES ('first_accepted', ?1)";
+            tx.execute(first, [commit.as_str()]).map(drop)
+        })
+    }
+
+    /// Commits changed policy: each with the one whose policy was in force before it.
+    pub fn policies(&self, changes: &BTreeMap<CommitId, CommitId>) -> Result<(), StoreError> {
+        let facts = self.facts()?;
+        let new: Vec<_> = changes
+            .iter()
+            .filter(|(commit, before)| facts.policies.get(*commit) != Some(*before))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut insert =
+                tx.prepare_cached("INSERT OR REPLACE INTO policies (git_commit, before) VALUES (?1, ?2)")?;
+            for (commit, before) in new {
+                insert.execute([commit.as_str(), before.as_str()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Commits were seen that put something on record. When one was first seen never changes.
+    pub fn saw(&self, commits: &BTreeMap<CommitId, FirstSeen>) -> Result<(), StoreError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let mut insert = tx.prepare_cached(
+                "INSERT INTO first_seen (git_commit, at, older) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (git_commit) DO UPDATE SET older = coalesce(older, excluded.older)",
+            )?;
+            for (commit, seen) in commits {
+                insert.execute(params![commit.as_str(), seen.at.to_string(), seen.older])?;
+            }
+            Ok(())
         })
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row};
 use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError};
-use crate::decide::facts::{Facts, Release, RingFacts, TenantFacts};
+use crate::decide::facts::{Facts, FirstSeen, Release, RingFacts, TenantFacts};
 use crate::digest::Digest;
 use crate::fleet::names::{FilesId, Owner, ReleaseId, ServiceKey, SpecHash};
 
@@ -34,8 +34,23 @@ impl Store {
 
 fn read(db: &Connection) -> Result<Facts, rusqlite::Error> {
     let mut facts = Facts::default();
-    each(db, "SELECT value FROM meta WHERE key = 'accepted'", |row| {
-        facts.accepted = Some(parsed(row, 0)?);
+    let accepted =
+        "SELECT key, value FROM meta WHERE key IN ('accepted', 'accepted_policy', 'first_accepted')";
+    each(db, accepted, |row| {
+        let commit = Some(parsed(row, 1)?);
+        match row.get::<_, String>(0)?.as_str() {
+            "accepted" => facts.accepted = commit,
+            "accepted_policy" => facts.accepted_policy = commit,
+            _ => facts.first_accepted = commit,
+        }
+        Ok(())
+    })?;
+    each(db, "SELECT git_commit, at, older FROM first_seen", |row| {
+        let seen = FirstSeen {
+            at: parsed(row, 1)?,
+            older: row.get(2)?,
+        };
+        facts.first_seen.insert(parsed(row, 0)?, seen);
         Ok(())
     })?;
     each(
@@ -53,6 +68,10 @@ fn read(db: &Connection) -> Result<Facts, rusqlite::Error> {
             Ok(())
         },
     )?;
+    each(db, "SELECT git_commit, before FROM policies", |row| {
+        facts.policies.insert(parsed(row, 0)?, parsed(row, 1)?);
+        Ok(())
+    })?;
     rings(db, &mut facts)?;
     tenants(db, &mut facts)?;
     each(db, "SELECT kind, owner, service, spec FROM specs", |row| {

@@ -3,7 +3,7 @@
 //! `names::Owner` prints them (`fleet`, `ring/dev`, `acme`).
 
 /// The version of the newest entry of [`MIGRATIONS`].
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
@@ -25,6 +25,8 @@ pub(super) const DECIDES: &[(&str, i64)] = &[
     ("image_volumes", 3),
     ("spent", 4),
     ("proofs", 5),
+    ("first_seen", 6),
+    ("policies", 6),
 ];
 
 /// What brings a ledger from the version before (index) to the next.
@@ -120,5 +122,11 @@ CREATE TABLE proofs (
     watch TEXT NOT NULL,
     PRIMARY KEY (ring, release)
 ) STRICT;
+",
+    r"
+CREATE TABLE first_seen (git_commit TEXT PRIMARY KEY, at TEXT NOT NULL, older INTEGER) STRICT;
+CREATE TABLE policies (git_commit TEXT PRIMARY KEY, before TEXT NOT NULL) STRICT;
+INSERT OR IGNORE INTO meta (key, value) SELECT 'accepted_policy', value FROM meta WHERE key = 'accepted';
+INSERT OR IGNORE INTO meta (key, value) SELECT 'first_accepted', value FROM meta WHERE key = 'accepted';
 ",
 ];

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::decide::facts::{Facts, FilesRef, MoveUnderWay, Quarantine, Release};
+use crate::decide::facts::{Facts, FilesRef, FirstSeen, MoveUnderWay, Quarantine, Release};
 use crate::digest::Digest;
 use crate::fleet::names::{
     CommitId, ContentId, FilesId, Owner, ReleaseId, RingName, ServiceKey, Slug, SpecHash,
@@ -36,6 +36,10 @@ fn files(n: u8) -> FilesRef {
         id: FilesId(Digest::of_bytes(&[n, 2])),
         commit: commit(n),
     }
+}
+
+fn seen(older: Option<bool>) -> FirstSeen {
+    FirstSeen { at: now(), older }
 }
 
 fn quarantine(n: u8) -> Quarantine {
@@ -72,7 +76,9 @@ fn open(dir: &tempfile::TempDir) -> Store {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Accept(u8),
+    Accept(u8, u8),
+    Saw(u8, Option<bool>),
+    Policy(u8, u8),
     Release(u8),
     Moving(u8, Option<u8>),
     Succeeded(u8, u8),
@@ -94,7 +100,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let n = || 0_u8..4;
     prop_oneof![
-        n().prop_map(Op::Accept),
+        (n(), n()).prop_map(|(a, b)| Op::Accept(a, b)),
+        (n(), n()).prop_map(|(a, b)| Op::Policy(a, b)),
+        (n(), proptest::option::of(any::<bool>())).prop_map(|(a, b)| Op::Saw(a, b)),
         n().prop_map(Op::Release),
         (n(), proptest::option::of(n())).prop_map(|(a, b)| Op::Moving(a, b)),
         (n(), n()).prop_map(|(a, b)| Op::Succeeded(a, b)),
@@ -142,7 +150,9 @@ fn runs(tenant: u8, r: u8, n: u8) -> TenantRuns {
 
 fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
     match *op {
-        Op::Accept(a) => store.accept(&commit(a), now()),
+        Op::Accept(a, b) => store.accept(&commit(a), &commit(b), now()),
+        Op::Policy(a, b) => store.policies(&BTreeMap::from([(commit(a), commit(b))])),
+        Op::Saw(a, older) => store.saw(&BTreeMap::from([(commit(a), seen(older))])),
         Op::Release(a) => store.save_release(&saved(a), now()),
         Op::Moving(a, b) => store.ring_moving(&ring(a), b.map(moving).as_ref(), now()),
         Op::Succeeded(a, b) => store.ring_succeeded(&ring(a), &release(b), now()),
@@ -168,7 +178,16 @@ fn do_it(store: &Store, op: &Op) -> Result<(), StoreError> {
 /// What the facts shall be, said a second time and without SQL.
 fn model(facts: &mut Facts, op: &Op) {
     match *op {
-        Op::Accept(a) => facts.accepted = Some(commit(a)),
+        Op::Accept(a, b) => {
+            facts.accepted = Some(commit(a));
+            facts.accepted_policy = Some(commit(b));
+            facts.first_accepted.get_or_insert(commit(a));
+        }
+        Op::Policy(a, b) => drop(facts.policies.insert(commit(a), commit(b))),
+        Op::Saw(a, older) => {
+            let known = facts.first_seen.entry(commit(a)).or_insert(seen(older));
+            known.older = known.older.or(older);
+        }
         Op::Release(a) => drop(facts.releases.insert(saved(a).id, saved(a))),
         Op::Moving(a, b) => {
             if b.is_some() || facts.rings.contains_key(&ring(a)) {
@@ -263,7 +282,7 @@ fn deciding_the_same_again_records_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     for _ in 0..2 {
-        store.accept(&commit(1), now()).unwrap();
+        store.accept(&commit(1), &commit(1), now()).unwrap();
         store.ring_succeeded(&ring(1), &release(1), now()).unwrap();
         store.good_spec(&[(key(1), spec(1))], now()).unwrap();
     }
@@ -519,7 +538,7 @@ fn a_ledger_removed_while_in_use_is_an_error_and_not_written_into_the_void() {
     let store = open(&dir);
     fs::remove_file(dir.path().join("ledger.db")).unwrap();
     assert!(matches!(
-        store.accept(&commit(1), now()),
+        store.accept(&commit(1), &commit(1), now()),
         Err(StoreError::Gone { .. })
     ));
 }

@@ -66,6 +66,10 @@ impl Case<'_> {
         if !not_counted.is_empty() {
             evidence += &format!("; not counted: {}", not_counted.join("; "));
         }
+        if !self.behind.unsigned.is_empty() && !asked.allow_self {
+            let unsigned = self.behind.unsigned.join("; ");
+            evidence += &format!("; not known who else asks for it: {unsigned}");
+        }
         let left = self.left(asked, &yes.keys().copied().collect());
         if !enough {
             evidence += &self.who_may(&left, yes.len(), required);

@@ -12,7 +12,7 @@ use super::records::Behind;
 use super::{RingInput, World};
 use crate::digest::Digest;
 use crate::fleet::decisions::{Binding, Moved, WaivableGate};
-use crate::fleet::names::{CommitId, ReleaseId};
+use crate::fleet::names::{CommitId, PolicyId, ReleaseId};
 use crate::fleet::rings::Ring;
 
 /// One move, and all that its gates are judged by.
@@ -27,6 +27,8 @@ pub(super) struct Case<'a> {
     pub(super) behind: &'a Behind,
     /// What its engine says to it.
     pub(super) resources: Option<Gate>,
+    /// The policy that it is judged under.
+    pub(super) policy: Option<PolicyId>,
 }
 
 /// The answers, and the words on record that they rest on.
@@ -109,7 +111,7 @@ impl Case<'_> {
             && binding.request == *self.request
             && binding.from == self.from
             && binding.to == self.to
-            && Some(binding.policy) == self.input.policy
+            && Some(binding.policy) == self.policy
     }
 
     /// What of a binding differs, in words.
