@@ -50,6 +50,9 @@ pub(crate) struct Apply {
     /// Look at everything anew: without a daemon, nobody saw a `docker update` since the last look.
     #[arg(long)]
     refresh: bool,
+    /// At the first start: judge the control branch from this commit on, instead of taking its head as it is.
+    #[arg(long, value_name = "COMMIT")]
+    trust: Option<String>,
 }
 
 impl Apply {
@@ -66,6 +69,12 @@ impl Apply {
         let mut before;
         let status = if let Some(daemon) = Daemon::reach(&fleet.socket()).await {
             request.person = fleet.is_ours();
+            if self.trust.is_some() {
+                return Err(CliError::usage(
+                    "`--trust` is for the first start, and a daemon keeps this fleet already",
+                )
+                .hint("`ringfence accept COMMIT` takes a rewritten control branch"));
+            }
             before = daemon.status().await?.quarantined();
             let daemon = Daemon::reach(&fleet.socket())
                 .await
@@ -75,7 +84,14 @@ impl Apply {
             let shown = lines.clone();
             let sink = ProgressSink::to(move |p| shown.tell(&p));
             let status;
-            (before, status) = here(&fleet, global.takeover, request.clone(), sink).await?;
+            let here = here(
+                &fleet,
+                global.takeover,
+                self.trust.as_deref(),
+                request.clone(),
+                sink,
+            );
+            (before, status) = Box::pin(here).await?;
             status
         };
         if self.again {
@@ -106,10 +122,12 @@ fn quarantined(store: &Store) -> Result<Quarantined, CliError> {
 async fn here(
     fleet: &super::fleet::Fleet,
     takeover: bool,
+    trust: Option<&str>,
     request: Request,
     sink: ProgressSink,
 ) -> Result<(Quarantined, Arc<Status>), CliError> {
-    let (controller, store, wake, wakes, lock) = fleet.acting(takeover, false, sink).await?;
+    let (mut controller, store, wake, wakes, lock) = fleet.acting(takeover, false, sink).await?;
+    fleet.trust(trust, &mut controller, &store)?;
     let before = quarantined(&store)?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
@@ -174,7 +192,7 @@ impl Lines {
         }
     }
 
-    fn tell(&self, progress: &Progress) {
+    pub(super) fn tell(&self, progress: &Progress) {
         let line = crate::text::Safe::lines(&progress.line()).to_string();
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,7 +220,7 @@ impl Lines {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

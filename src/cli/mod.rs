@@ -1,5 +1,6 @@
 //! The door for people: one file a verb.
 
+mod accept;
 mod apply;
 mod approve;
 mod check;
@@ -122,6 +123,8 @@ enum Verb {
     Apply(apply::Apply),
     /// Keep it so: the loop, with a local socket that the other verbs use.
     Run(run::Run),
+    /// Take a control branch that was rewritten, as it is at a commit.
+    Accept(accept::Accept),
     /// Rings, tenants and services: declared, running, and how they are.
     Status(status::StatusVerb),
     /// What a ring or tenant waits for, who can change that, and how.
@@ -163,7 +166,7 @@ enum Verb {
 /// The verbs as a newcomer meets them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Begin", &["init", "import", "check"]),
-    ("Change", &["plan", "apply", "run"]),
+    ("Change", &["plan", "apply", "run", "accept"]),
     (
         "Promote",
         &[
@@ -229,6 +232,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<u8, CliError> {
         Verb::Plan(verb) => block_on(verb.run(global, out)),
         Verb::Apply(verb) => block_on(verb.run(global, out)),
         Verb::Run(verb) => block_on(verb.run(global, out)),
+        Verb::Accept(verb) => block_on(verb.run(global, out)),
         Verb::Status(verb) => block_on(verb.run(global, out)),
         Verb::Why(verb) => block_on(verb.run(global, out)),
         Verb::Promote(verb) => block_on(verb.run(global, out)),

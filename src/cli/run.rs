@@ -33,6 +33,9 @@ pub(crate) struct Run {
     /// Let this group use the socket too: they read, and ask for passes that allow nothing; approvals are commits.
     #[arg(long, value_name = "GROUP", env = "RINGFENCE_SOCKET_GROUP")]
     socket_group: Option<String>,
+    /// At the first start: judge the control branch from this commit on, instead of taking its head as it is.
+    #[arg(long, value_name = "COMMIT")]
+    trust: Option<String>,
 }
 
 /// So many progress lines are kept for a slow reader before it misses some.
@@ -50,7 +53,8 @@ impl Run {
             tracing::info!("{}", crate::text::Safe::lines(&p.line()));
             let _ = sender.send(p);
         });
-        let (controller, store, wake, wakes, lock) = fleet.acting(global.takeover, true, sink).await?;
+        let (mut controller, store, wake, wakes, lock) = fleet.acting(global.takeover, true, sink).await?;
+        fleet.trust(self.trust.as_deref(), &mut controller, &store)?;
         let listener = socket::bind(&fleet.socket(), group)?;
         if group.is_some() {
             super::fleet::let_through(&fleet.state)?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::out::Out;
 use super::table::table;
-use super::{Global, check, commit, complete, facts, import, init, out, plan, spirit, stack, tenant};
+use super::{Global, accept, check, commit, complete, facts, import, init, out, plan, spirit, stack, tenant};
 use crate::controller::status::Status;
 use crate::diagnostic::did_you_mean;
 use crate::fleet::schema::DOCUMENTS;
@@ -82,6 +82,12 @@ const OUTPUTS: &[Output] = &[
         "apply",
         "The status once all is settled.",
         of::<Status>,
+    ),
+    (
+        "output-accept",
+        "accept",
+        "What is in force of the control branch.",
+        of::<accept::Accepted>,
     ),
     (
         "output-status",
