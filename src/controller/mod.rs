@@ -158,6 +158,7 @@ impl Request {
             (self.adopt, "--adopt"),
             (self.refresh, "--refresh"),
             (self.person, "what a person accepts"),
+            (self.accept.is_some(), "`ringfence accept`"),
         ];
         powers
             .into_iter()
