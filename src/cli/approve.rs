@@ -121,7 +121,7 @@ impl Word {
             binding: binding(ring, mv)?,
             principal: signer.name.clone().unwrap_or_else(PrincipalName::solo),
             verdict,
-            reason: why.clone(),
+            reason: why,
             expires: Some(expires),
         };
         if self.facts.is_some() && fleet.repo.commit(&approval.binding.request).is_err() {
@@ -142,7 +142,9 @@ impl Word {
         if !out.json() {
             Out::print(&shown(&here, mv, &signer, expires));
         }
-        self.write(&fleet, ring, &approval, &signer, &here, mv, out)
+        let decision = self.decision(&fleet, &approval, &here, mv);
+        let question = format!("{} it?", verb(verdict));
+        fleet.put(&decision, &signer, &self.committing, (&question, true), out)
     }
 
     async fn facts(&self, global: &Global, fleet: &Fleet, ring: &Ring) -> Result<RingStatus, CliError> {
@@ -152,34 +154,25 @@ impl Word {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // what was gathered, once
-    fn write(
-        &self,
-        fleet: &Fleet,
-        ring: &Ring,
-        approval: &Approval,
-        signer: &Signer,
-        here: &RingStatus,
-        mv: &MoveStatus,
-        out: Out,
-    ) -> Result<u8, CliError> {
-        let verb = verb(approval.verdict);
+    fn decision(&self, fleet: &Fleet, approval: &Approval, here: &RingStatus, mv: &MoveStatus) -> Decision {
+        let ring = &approval.binding.ring;
         let all: Vec<&MoveStatus> = here.moves.iter().collect();
-        let mut next = vec![look(ring.name.as_str())];
+        let mut next = vec![look(ring.as_str())];
         if self.facts.is_some() && !self.committing.push && !fleet.repo.is_mirror() {
             next.push("`git push` brings it to where ringfence runs".to_owned());
         }
-        let decision = Decision {
+        Decision {
             path: approval.path(),
             text: Some(approval.to_yaml()),
-            subject: format!("{verb} {} {}: {}", ring.name, name_of(mv, &all), told(mv)),
+            subject: format!(
+                "{} {ring} {}: {}",
+                verb(approval.verdict),
+                name_of(mv, &all),
+                told(mv)
+            ),
             reason: approval.reason.clone(),
             next,
-        };
-        let before = fleet.at_head(&decision.path)?;
-        self.committing.shown(&decision, fleet, out);
-        self.committing.ask(&format!("{verb} it?"), true)?;
-        fleet.decide(&decision, before.as_deref(), signer, &self.committing, out)
+        }
     }
 }
 

@@ -74,8 +74,25 @@ impl Fleet {
         Ok(entry.map(|entry| String::from_utf8_lossy(&entry.bytes).into_owned()))
     }
 
+    /// Shows a decision, asks, and commits it. Where nobody can be asked, `must` refuses.
+    pub(super) fn put(
+        &self,
+        decision: &Decision,
+        signer: &Signer,
+        committing: &Committing,
+        (question, must): (&str, bool),
+        out: Out,
+    ) -> Result<u8, CliError> {
+        let before = self.at_head(&decision.path)?;
+        if !out.json() {
+            Out::print(&decision.shown(&self.control_branch));
+        }
+        committing.ask(question, must)?;
+        self.commit(decision, before.as_deref(), signer, committing, out)
+    }
+
     /// Commits a decision, if its file still holds what `before` says, and tells of it.
-    pub(super) fn decide(
+    fn commit(
         &self,
         decision: &Decision,
         before: Option<&str>,
@@ -188,26 +205,21 @@ impl Fleet {
     }
 }
 
-impl Committing {
-    /// Shows what will be written, and asks where somebody sits at a terminal.
-    pub(super) fn shown(&self, decision: &Decision, fleet: &Fleet, out: Out) {
-        if out.json() {
-            return;
-        }
-        let branch = Safe::new(&fleet.control_branch);
-        match &decision.text {
-            None => Out::print(&format!("removes {} on {branch}\n", decision.path)),
-            Some(text) => {
-                Out::print(&format!("writes {} on {branch}:\n", decision.path));
-                for line in text.lines() {
-                    Out::print(&format!("    {}\n", Safe::new(line)));
-                }
-            }
-        }
+impl Decision {
+    /// What will be written, for people.
+    fn shown(&self, branch: &str) -> String {
+        let branch = Safe::new(branch);
+        let Some(text) = &self.text else {
+            return format!("removes {} on {branch}\n", self.path);
+        };
+        let lines = text.lines().map(|line| format!("    {}\n", Safe::new(line)));
+        format!("writes {} on {branch}:\n{}", self.path, lines.collect::<String>())
     }
+}
 
+impl Committing {
     /// Asks. Without a terminal, nobody is there to say yes: `must` refuses then, else it goes on.
-    pub(super) fn ask(&self, question: &str, must: bool) -> Result<(), CliError> {
+    fn ask(&self, question: &str, must: bool) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::daemon::Daemon;
+use super::declared::Declared;
 use super::error::CliError;
 use super::fleet::Fleet;
 use super::why::Way;
@@ -16,6 +17,7 @@ use crate::decide::MoveState;
 use crate::diagnostic::did_you_mean;
 use crate::fleet::names::Slug;
 use crate::fleet::rings::Ring;
+use crate::fleet::tenants::TenantFiles;
 
 /// What `why -o json` prints, and what `--facts` reads.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +71,16 @@ impl Fleet {
                 })
             }
         }
+    }
+
+    /// A tenant that some ring's branch declares; what looks like a ring's name is told.
+    pub(super) fn declared_tenant(&self, slug: &str) -> Result<(Declared, TenantFiles), CliError> {
+        let rings = self.policy.rings.0.iter().map(|r| r.name.as_str());
+        self.tenant(slug)
+            .map_err(|error| match did_you_mean(slug, rings) {
+                Some(near) => error.hint(format!("or did you mean the ring `{near}`?")),
+                None => error,
+            })
     }
 
     /// A ring or a tenant: a bare name that is both means the ring, `tenant/NAME` the tenant.

@@ -94,12 +94,11 @@ impl HoldVerb {
         let fleet = global.fleet()?;
         let paused = fleet.paused(&self.name)?;
         if let Named::Tenant(slug) = fleet.named(&self.name)? {
-            fleet.tenant(slug.as_str())?;
+            fleet.declared_tenant(slug.as_str())?;
         }
         let why = reason(&self.reason)?;
         let now = Timestamp::now();
         let until = self.until(now)?;
-        let before = fleet.at_head(&paused.path)?;
         let signer = fleet.anybody();
         let hold = Held {
             reason: why.clone(),
@@ -116,9 +115,8 @@ impl HoldVerb {
                 paused.name
             )],
         };
-        self.committing.shown(&decision, &fleet, *out);
-        self.committing.ask(&format!("hold {}?", paused.told), false)?;
-        fleet.decide(&decision, before.as_deref(), &signer, &self.committing, *out)
+        let question = format!("hold {}?", paused.told);
+        fleet.put(&decision, &signer, &self.committing, (&question, false), *out)
     }
 
     fn until(&self, now: Timestamp) -> Result<Timestamp, CliError> {
@@ -159,9 +157,9 @@ impl Resume {
         let fleet = global.fleet()?;
         let paused = fleet.paused(&self.name)?;
         let why = self.reason.as_deref().map(reason).transpose()?;
-        let Some(before) = fleet.at_head(&paused.path)? else {
+        if fleet.at_head(&paused.path)?.is_none() {
             return nothing_held(&fleet, &paused, &self.name, *out);
-        };
+        }
         let signer = fleet.anybody();
         let decision = Decision {
             path: paused.path,
@@ -170,9 +168,8 @@ impl Resume {
             reason: why,
             next: vec![look(&paused.name)],
         };
-        self.committing.shown(&decision, &fleet, *out);
-        self.committing.ask(&format!("resume {}?", paused.told), false)?;
-        fleet.decide(&decision, Some(&before), &signer, &self.committing, *out)
+        let question = format!("resume {}?", paused.told);
+        fleet.put(&decision, &signer, &self.committing, (&question, false), *out)
     }
 }
 

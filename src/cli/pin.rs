@@ -1,9 +1,8 @@
 //! What `promote` and `rollback` have in common: a release, and the pin that names it.
 
-use super::commit::{Committing, Decision};
+use super::commit::Decision;
 use super::error::CliError;
 use super::fleet::Fleet;
-use super::out::Out;
 use super::status::short;
 use super::why::release_and_commit;
 use crate::controller::status::{ReleaseStatus, RingStatus, Status};
@@ -117,35 +116,21 @@ impl Fleet {
     fn content(&self, commit: &CommitId) -> Option<ContentId> {
         Some(crate::fleet::content_id(&self.repo.tree(commit).ok()?))
     }
+}
 
-    /// Shows a pin, asks, and commits it.
-    pub(super) fn write_pin(
-        &self,
-        ring: &Ring,
-        pin: &NewPin,
-        subject: String,
-        next: Vec<String>,
-        committing: &Committing,
-        must: bool,
-        out: Out,
-    ) -> Result<u8, CliError> {
-        let decision = Decision {
-            path: NewPin::path(&ring.name),
-            text: Some(pin.to_yaml()),
-            subject,
-            reason: pin.reason.clone(),
-            next,
-        };
-        let before = self.at_head(&decision.path)?;
-        let signer = self.anybody();
-        committing.shown(&decision, self, out);
-        committing.ask(&format!("{}?", decision.subject), must)?;
-        self.decide(&decision, before.as_deref(), &signer, committing, out)
+/// A ring's pin, to be written.
+pub(super) fn decision(ring: &Ring, pin: &NewPin, verb: &str, chosen: &Chosen, status: &Status) -> Decision {
+    Decision {
+        path: NewPin::path(&ring.name),
+        text: Some(pin.to_yaml()),
+        subject: format!("{verb} {} to {}", ring.name, chosen.told()),
+        reason: pin.reason.clone(),
+        next: next(ring, status),
     }
 }
 
 /// What comes after a pin.
-pub(super) fn next(ring: &Ring, status: &Status) -> Vec<String> {
+fn next(ring: &Ring, status: &Status) -> Vec<String> {
     let mut next = vec![super::commit::look(ring.name.as_str())];
     if !status.daemon {
         next.push(format!(

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::facts::of_ring;
 use super::fleet::Fleet;
 use super::out::Out;
-use super::pin::{Chosen, next};
+use super::pin::{Chosen, decision};
 use super::{Global, complete};
 use crate::controller::status::{RingStatus, Status};
 use crate::fleet::rings::{NewPin, Ring};
@@ -72,16 +72,10 @@ impl Promote {
                 Out::print(&format!("  it runs, or ran, healthy in ring {from}\n"));
             }
         }
-        let subject = format!("promote {} to {}", ring.name, chosen.told());
-        fleet.write_pin(
-            ring,
-            &pin,
-            subject,
-            next(ring, &status),
-            &self.committing,
-            false,
-            *out,
-        )
+        let decision = decision(ring, &pin, "promote", &chosen, &status);
+        let question = format!("{}?", decision.subject);
+        let signer = fleet.anybody();
+        fleet.put(&decision, &signer, &self.committing, (&question, false), *out)
     }
 
     fn refuse_first(&self, ring: &Ring) -> Result<(), CliError> {

@@ -7,7 +7,7 @@ use super::commit::{Committing, look, reason};
 use super::error::CliError;
 use super::facts::of_ring;
 use super::out::Out;
-use super::pin::{Chosen, next};
+use super::pin::{Chosen, decision};
 use super::{Global, complete};
 use crate::controller::status::RingStatus;
 use crate::fleet::rings::{NewPin, Ring};
@@ -60,16 +60,10 @@ impl Rollback {
         if !out.json() {
             Out::print(&shown(ring, &here, &chosen));
         }
-        let subject = format!("rollback {} to {}", ring.name, chosen.told());
-        fleet.write_pin(
-            ring,
-            &pin,
-            subject,
-            next(ring, &status),
-            &self.committing,
-            true,
-            *out,
-        )
+        let decision = decision(ring, &pin, "rollback", &chosen, &status);
+        let question = format!("{}?", decision.subject);
+        let signer = fleet.anybody();
+        fleet.put(&decision, &signer, &self.committing, (&question, true), *out)
     }
 }
 

@@ -115,10 +115,8 @@ impl Waive {
         if !out.json() {
             Out::print(&shown(&here, mv, gate));
         }
-        let before = fleet.at_head(&decision.path)?;
-        self.committing.shown(&decision, &fleet, *out);
-        self.committing.ask(&format!("waive {}?", gate.word()), true)?;
-        fleet.decide(&decision, before.as_deref(), &signer, &self.committing, *out)
+        let question = format!("waive {}?", gate.word());
+        fleet.put(&decision, &signer, &self.committing, (&question, true), *out)
     }
 }
 

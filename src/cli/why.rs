@@ -95,7 +95,7 @@ fn why(fleet: &Fleet, named: &Named<'_>, status: Status) -> Result<Why, CliError
     let mut ways = ways(&ring, declared.promote_from.as_ref());
     if let Some(tenant) = tenant
         .as_ref()
-        .filter(|t| t.phase == "degraded" || !t.conditions.is_empty())
+        .filter(|t| t.phase == "degraded" && !t.services.is_empty())
     {
         ways.push(Way {
             request: None,
@@ -135,7 +135,7 @@ fn not_taken(fleet: &Fleet, slug: &str, status: &Status) -> Result<TenantStatus,
     let (ring, reason) = match told {
         Some(told) => told,
         None => {
-            let ring = fleet.tenant(slug)?.0.ring.name.to_string();
+            let ring = fleet.declared_tenant(slug)?.0.ring.name.to_string();
             let reason = format!("nothing of it runs yet: it goes with what ring {ring} is asked for");
             (ring, reason)
         }

@@ -5,8 +5,10 @@ mod words;
 
 use serde_json::Value;
 
-use crate::support::fleet::{agent, agent_with, tenant};
-use crate::support::simulated::SimulatedFleet;
+use simulated_engine::Behaviour;
+
+use crate::support::fleet::{agent, agent_service, agent_with, tenant};
+use crate::support::simulated::{SOON, SimulatedFleet};
 
 /// Three rings on `main`, each with a tenant; dev follows, prod asks for an approval. dev runs version 1.
 fn rings(name: &str) -> SimulatedFleet {
@@ -236,7 +238,10 @@ fn a_rollback_names_what_ran_before_with_its_images_and_asks_first() {
 #[test]
 fn a_hold_is_a_file_with_a_reason_and_an_end_and_resume_removes_it() {
     let fleet = rings("hold");
-    fleet.ringfence(&["hold", "prod"]).expect(64).complains("-m");
+    fleet
+        .ringfence(&["hold", "prod"])
+        .expect(64)
+        .complains("--reason");
     fleet
         .ringfence(&["hold", "prod", "-m", "x", "--for", "0s"])
         .expect(64);
@@ -352,4 +357,36 @@ fn a_name_that_is_a_ring_and_a_tenant_means_the_ring() {
     let held = fleet.ringfence(&["hold", "tenant/prod", "-m", "x"]).expect(0);
     held.says("rings/holds/tenants/prod.yaml")
         .says("ringfence resume tenant/prod");
+}
+
+#[test]
+fn a_rollback_whose_own_containers_fail_is_told_apart() {
+    let fleet = SimulatedFleet::new("rollback-fails");
+    // It writes a volume, so that the old one stops before the new one starts.
+    let version = |version: &str| {
+        let lines = format!("environment: {{AGENT_VERSION: \"{version}\"}}\nvolumes: [\"data:/data\"]");
+        format!(
+            "services:\n{}volumes: {{data: {{}}}}\n",
+            agent_service("agent", &lines)
+        )
+    };
+    fleet
+        .on("main")
+        .write("rings/rings.yaml", "rings:\n  dev: {id: 0, auto_deploy: true}\n")
+        .write("desired/services/agent.yaml", &version("1"))
+        .write("desired/tenants/one.yaml", &tenant("one", "dev"))
+        .commit("a fleet");
+    fleet.ringfence(&["apply"]).expect(0);
+    // From now on whatever starts ends.
+    let ends = |_: &simulated_engine::Container| Behaviour {
+        exit: Some((SOON, 1)),
+        ..Behaviour::default()
+    };
+    fleet.engine.with(|world| world.behave(ends));
+    fleet
+        .on("main")
+        .write("desired/services/agent.yaml", &version("2"))
+        .commit("agent 2");
+    let told = fleet.ringfence(&["apply"]).expect(5);
+    assert!(told.stdout.contains("degraded"), "{told}");
 }

@@ -181,7 +181,8 @@ fn in_a_signed_fleet_the_word_is_that_of_the_key_and_what_would_not_count_is_ref
     refused("no principal has the key SHA256:");
     fleet.git(&["config", "--unset", "user.signingkey"]);
     refused("git has no key to sign with");
-    sign_as(&fleet, "ben.pub");
+    std::fs::rename(fleet.home().join("ben.pub"), fleet.home().join("alone.pub")).unwrap();
+    sign_as(&fleet, "alone.pub");
     // The public half alone signs through an agent; there is none here, and nothing is written.
     refused("could not sign the commit");
     sign_as(&fleet, "ben");
@@ -229,7 +230,7 @@ fn a_gate_is_waived_where_that_counts_and_only_there() {
         fleet.ringfence(&args)
     };
     waive("approval", &["-m", "x"]).expect(64);
-    waive("lineage", &[]).expect(64).complains("-m");
+    waive("lineage", &[]).expect(64).complains("--reason");
     waive("lineage", &["-m", "the fire"])
         .expect(64)
         .complains("--yes");
