@@ -533,7 +533,10 @@ fn blame(service: &ServicePlan, facts: &Facts, decision: &Decision) -> Option<(R
         if ring_facts.is_some_and(|r| r.was_sick(&service.key.owner, &moving.to)) {
             return Some((ring, Blame::Nothing));
         }
-        return Some((ring, Blame::Release(moving.to, moving.request.clone())));
+        // A request that came before the failure asks for no second try.
+        let asked = decision.ring(&ring).and_then(|r| r.request.as_ref());
+        let request = asked.unwrap_or(&moving.request).clone();
+        return Some((ring, Blame::Release(moving.to, request)));
     }
     if let Owner::Tenant(slug) = &service.key.owner
         && let Some(tenant) = decision.tenants.get(slug)

@@ -361,11 +361,13 @@ impl<'a> Side<'a> {
                 resources: self.resources(release, files, open),
                 policy,
             };
-            // A pin that names the last healthy one is a rollback: what was proven here needs no other proof.
-            let more = if candidate.pinned && self.facts.previous == Some(release) {
-                case.rollback()
-            } else {
-                case.release(release)
+            // A pin that names the last healthy one is a rollback: what was proven here needs no other proof. Files that go
+            // along were not.
+            let back = candidate.pinned && self.facts.previous == Some(release);
+            let more = match with {
+                None if back => case.rollback(),
+                Some(_) if back => case.files(),
+                _ => case.release(release),
             };
             judged.gates.extend(more.gates);
             judged.words.extend(more.words);
@@ -389,6 +391,10 @@ impl<'a> Side<'a> {
             None if (started && !out.held) || all_pass(&judged.gates) => MoveState::Open,
             None => MoveState::Waiting,
         };
+        if started {
+            // Whoever asks for it last stands for its end: what was asked before it failed asks for no second try.
+            out.request = Some(candidate.request.clone());
+        }
         match state {
             MoveState::Open => {
                 out.target = to;

@@ -217,3 +217,36 @@ fn a_first_deployment_that_has_begun_takes_no_tenant_that_nobody_approved() {
         decision.rings[0].moves
     );
 }
+
+#[test]
+fn files_that_go_along_with_a_rollback_pass_their_own_gates() {
+    let mut room = Room::new(&[("dev", ""), ("prod", "approval_required: true")]);
+    room.runs("prod", 2).asked("prod", 1);
+    room.ring_facts("prod").previous = Some(rel(1));
+    room.input("prod").candidate.as_mut().unwrap().pinned = true;
+    room.has("prod", "acme", 2, "");
+    let target = |room: &Room| room.decide().ring(&ring("prod")).unwrap().target;
+    room.file("prod", "acme", "");
+    assert_eq!(target(&room), Some(rel(1)), "the release alone goes back at once");
+    // What runs does not fit the older release, and what is on the branch was approved by nobody.
+    room.file("prod", "acme", "spirit: new");
+    let lacks = vec!["no spirit is called so".to_owned()];
+    let (old, new) = (
+        files("acme", "prod", "").files,
+        files("acme", "prod", "spirit: new").files,
+    );
+    room.input("prod")
+        .misfits
+        .insert((slug("acme"), old, rel(1)), lacks.clone());
+    room.input("prod")
+        .misfits
+        .insert((slug("acme"), new, rel(2)), lacks);
+    let decision = room.decide();
+    let [both] = decision.ring(&ring("prod")).unwrap().moves.as_slice() else {
+        panic!("{:?}", decision.rings);
+    };
+    assert_eq!((both.kind, both.state), (MoveKind::Both, MoveState::Waiting));
+    let names: Vec<&str> = both.gates.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["release", "approval"]);
+    assert_eq!(target(&room), Some(rel(2)));
+}
