@@ -5,6 +5,7 @@ mod moves;
 mod random;
 mod releases;
 mod resources;
+mod search;
 mod tenants;
 mod waves;
 
@@ -19,6 +20,7 @@ use crate::fleet::tenants::TenantFiles;
 use crate::fleet::tree::Tree;
 
 /// A world that tests change key by key. All rings have their branch; nothing is asked for and nothing runs.
+#[derive(Clone)]
 struct Room {
     policy: Policy,
     rings: BTreeMap<RingName, RingInput>,

@@ -7,7 +7,7 @@ use crate::fleet::decisions::{Approval, Binding, Hold, Verdict, WaivableGate, Wa
 use crate::fleet::names::{Owner, PrincipalName};
 use jiff::ToSpan as _;
 
-const PRINCIPALS: &str = "principals:
+pub(super) const PRINCIPALS: &str = "principals:
   ana: {kind: human, keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJtsolHqF/p/gHAisKxgg8jHvRBSU2vPWtIXhycB4o2S\"]}
   ben: {kind: human, keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAozERp7jl+0eW2KxvG09Ikbx/H3VD0DvgmcgYvHDbYT\"]}
   cho: {kind: human, keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIChNdKuzjAp4l/NX3+fRmUJPuTdhP5aYO6vHG1HT8663\"]}
@@ -42,7 +42,7 @@ fn signed(prod: &str) -> Room {
     asked_room(Some(PRINCIPALS), prod)
 }
 
-fn person(name: &str) -> PrincipalName {
+pub(super) fn person(name: &str) -> PrincipalName {
     name.parse().unwrap()
 }
 
