@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build agent test check-style test-search test-engines bench demo demo-down engine tools clean fuzz
+.PHONY: help build agent test check-style test-search test-engines bench demo demo-down engine tools clean fuzz mutants
 
 CARGO ?= cargo
 
@@ -54,6 +54,9 @@ bench: tools agent engine ## measure: the pure rooms, and the whole beside docke
 
 fuzz: tools ## every parser on random input, a minute each (needs cargo-fuzz)
 	@scripts/fuzz
+
+mutants: tools ## what the tests of `decide` do not notice (needs cargo-mutants, an hour)
+	@scripts/mutants
 
 # Built as `make test` builds it: on two cores from nothing that takes about half as long as a release build, and the
 # demo waits for health checks, not for the processor.
