@@ -343,3 +343,159 @@ async fn ask(
         tokio::time::sleep(Duration::from_millis(job.check.interval_ms)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    fn release() -> ReleaseId {
+        ReleaseId(Digest::of("release", &1))
+    }
+
+    fn job(kind: CheckKind, of: Vec<Target>) -> Job {
+        Job {
+            release: release(),
+            from: "dev".parse().unwrap(),
+            check: Check {
+                name: "answers".to_owned(),
+                service: "web".to_owned(),
+                kind,
+                timeout_ms: 5000,
+                interval_ms: 1,
+            },
+            of,
+            blind: false,
+        }
+    }
+
+    fn at(tenant: &str, address: Option<SocketAddr>) -> Target {
+        Target {
+            tenant: tenant.to_owned(),
+            container: Some(("0123456789ab".to_owned(), address.map(|a| a.ip()))),
+        }
+    }
+
+    fn engine() -> Engine {
+        let nowhere = "unix:///nowhere/engine.sock";
+        Engine::new(nowhere, "test-one".parse().unwrap(), "f".to_owned(), "/f".into()).unwrap()
+    }
+
+    /// Answers every request with a body.
+    async fn server(body: String) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head).await;
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    fn http(port: u16, names_release: bool) -> CheckKind {
+        CheckKind::Http {
+            port,
+            path: "/version".to_owned(),
+            names_release,
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_runs_the_answer_is_unknown_and_says_so() {
+        let (answer, why) = job(http(80, false), Vec::new()).said(&engine()).await;
+        assert_eq!(answer, Answer::Unknown);
+        assert_eq!(why, format!("no tenant of ring dev runs web of {}", release()));
+        let gone = Target {
+            tenant: "acme".to_owned(),
+            container: None,
+        };
+        let (answer, why) = job(http(80, false), vec![gone]).said(&engine()).await;
+        assert_eq!(answer, Answer::Unknown);
+        assert!(why.contains("acme: no container of it runs"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn all_tenants_must_pass_and_few_are_named() {
+        let address = server(format!("{} is here", release())).await;
+        let good = || at("acme", Some(address));
+        let one = job(http(address.port(), true), vec![good()]);
+        let said = one.said(&engine()).await;
+        assert_eq!(said, (Answer::Pass, "1 of 1 passed in ring dev".to_owned()));
+        let mut of = vec![good()];
+        of.extend(["b", "c", "d", "e", "f"].map(|tenant| at(tenant, None)));
+        let (answer, why) = job(http(address.port(), true), of).said(&engine()).await;
+        assert_eq!(answer, Answer::Unknown);
+        assert!(
+            why.starts_with("1 of 6 passed in ring dev; b: its container"),
+            "{why}"
+        );
+        assert!(why.ends_with("; and 2 more"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn what_ran_before_does_not_answer_for_the_release() {
+        let address = server("rel-00000000 is here".to_owned()).await;
+        let of = vec![at("acme", Some(address)), at("beta", None)];
+        let port = address.port();
+        let (answer, why) = job(http(port, true), of.clone()).said(&engine()).await;
+        assert_eq!(answer, Answer::Fail, "a failure outweighs what is not known");
+        assert!(why.contains("does not name"), "{why}");
+        assert!(!why.contains("is here"), "what it answered is its own: {why}");
+        let said = job(http(port, false), vec![of[0].clone()]).said(&engine()).await;
+        assert_eq!(said.0, Answer::Pass);
+    }
+
+    #[tokio::test]
+    async fn from_a_host_that_reaches_no_container_nothing_is_known() {
+        let mut job = job(CheckKind::Tcp { port: 1 }, vec![at("acme", None)]);
+        job.blind = true;
+        let (answer, why) = job.said(&engine()).await;
+        assert_eq!(answer, Answer::Unknown);
+        assert!(why.contains("rootless"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_says_nothing_of_the_release() {
+        let command = vec!["/app".to_owned()];
+        let job = job(CheckKind::Exec { command }, vec![at("acme", None)]);
+        assert_eq!(job.said(&engine()).await.0, Answer::Unknown);
+    }
+
+    #[tokio::test]
+    async fn it_is_asked_until_it_passes_and_then_stays_so() {
+        let (wake, mut wakes) = mpsc::unbounded_channel();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let mut checks = Checks::kept(&store, wake.clone());
+        let name: Name = ("prod".parse().unwrap(), "answers".to_owned());
+        let address = server(String::new()).await;
+        let waits = job(http(address.port(), false), vec![at("acme", None)]);
+        let jobs = |job: &Job| BTreeMap::from([(name.clone(), job.clone())]);
+        checks.follow(jobs(&waits), &engine());
+        assert!(checks.is_asking());
+        wakes.recv().await.unwrap();
+        assert!(!checks.is_asking(), "it has said something");
+        assert!(checks.passed().is_empty());
+        let good = job(http(address.port(), false), vec![at("acme", Some(address))]);
+        checks.follow(jobs(&good), &engine());
+        wakes.recv().await.unwrap();
+        let passed = checks.passed();
+        assert_eq!(passed[0].1.answer, Answer::Pass);
+        // Nobody is asked again, not even by the next process.
+        store
+            .set_meta(KEPT, &serde_json::to_string(&passed).unwrap())
+            .unwrap();
+        let mut checks = Checks::kept(&store, wake);
+        checks.follow(jobs(&waits), &engine());
+        assert!(checks.asking.is_empty());
+        // Of another release it says nothing.
+        let mut other = waits;
+        other.release = ReleaseId(Digest::of("release", &2));
+        checks.follow(jobs(&other), &engine());
+        assert!(checks.is_asking());
+    }
+}

@@ -27,6 +27,7 @@ mod promotion;
 mod promotion_verbs;
 mod properties;
 mod registry;
+mod resources;
 mod schema;
 mod shared_state;
 mod state;
