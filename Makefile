@@ -38,9 +38,9 @@ else
 endif
 
 # Optimised, and one after the other: the longest takes about 10 GiB.
-test-search: tools ## the longer search over the replacement's next call (quarter of an hour, 10 GiB)
+test-search: tools ## the longer searches over the replacement's next call and over `decide` (half an hour, 10 GiB)
 	RINGFENCE_SEARCH=long $(CARGO) test --locked --lib --config profile.test.opt-level=2 \
-		plan::replace::search::every_order -- --nocapture --test-threads 1
+		-- plan::replace::search::every_order decide::tests::search --nocapture --test-threads 1
 
 test-engines: tools agent ## what we take for granted of engines, against a newer one beside this (root, Debian)
 	@scripts/test-engines

@@ -79,8 +79,9 @@ fn moves(name: &RingName, input: &RingInput, facts: &Facts) -> bool {
         slug.is_none_or(|slug| good(&slug).is_none_or(|(_, files)| files.id != at.files.files))
     });
     let tenants = facts.tenants.values().filter(|t| t.ring == *name);
-    let under_way = tenants.filter(|t| t.asked != t.good).count() > 0;
-    of_ring.moving.is_some() || other || asked || under_way
+    let ids = |runs: &Option<(ReleaseId, FilesRef)>| runs.as_ref().map(|(r, f)| (*r, f.id));
+    let mut tenants = tenants.map(|t| (ids(&t.asked), ids(&t.good)));
+    of_ring.moving.is_some() || other || asked || tenants.any(|(asked, good)| asked != good)
 }
 
 /// Where a part's tenant files are.

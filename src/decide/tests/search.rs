@@ -92,7 +92,7 @@ fn begun(events: &[Event]) -> Model {
 
 #[test]
 fn every_order_of_a_few_events_keeps_the_rules() {
-    let depth = if long() { 5 } else { 2 };
+    let depth = if long() { 4 } else { 2 };
     let promoted = PROMOTED;
     let on_its_way = [
         &promoted[..3],
