@@ -56,6 +56,7 @@ struct Said {
     options: BTreeSet<String>,
     own: BTreeSet<String>,
     read_only: BTreeSet<String>,
+    read_only_host: BTreeSet<String>,
 }
 
 impl Said {
@@ -77,6 +78,12 @@ impl Said {
                 list(&self.read_only)
             ));
         }
+        if !self.read_only_host.is_empty() {
+            parts.push(format!(
+                "the host's own, so mounted read-only: {}",
+                list(&self.read_only_host)
+            ));
+        }
         if !self.options.is_empty() {
             parts.push(format!("options without a meaning here: {}", list(&self.options)));
         }
@@ -90,7 +97,7 @@ fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
     let text = ctx.reader.string(item)?.value;
     if text.contains('\\') {
         // A drive letter's colon parts nothing.
-        host(ctx, &item.at, &text, "", false)?;
+        host(ctx, &item.at, &text, "")?;
     }
     let mut parts = text.split(':');
     let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -290,7 +297,12 @@ fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Op
         }
         source
     } else if source.starts_with(['/', '~', '\\']) || source.contains('\\') {
-        MountSource::Host(host(ctx, &at, source, &target, read_only)?)
+        let path = host(ctx, &at, source, &target)?;
+        if !read_only {
+            said.read_only_host.insert(path.clone());
+        }
+        read_only = true;
+        MountSource::Host(path)
     } else if source.is_empty() {
         anonymous(ctx, &at, &target, said)
     } else {
@@ -445,7 +457,7 @@ fn named(ctx: &Context<'_>, at: &At, source: &str) -> Option<MountSource> {
     }
 }
 
-fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str, read_only: bool) -> Option<String> {
+fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str) -> Option<String> {
     let socket = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock"];
     if socket.iter().any(|s| source.ends_with(s) || target.ends_with(s)) {
         ctx.reader.error(
@@ -457,16 +469,7 @@ fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str, read_only: bool)
         return None;
     }
     if HARMLESS.contains(&source) {
-        if read_only {
-            return Some(source.to_owned());
-        }
-        ctx.reader.error(
-            "host-path",
-            at,
-            format!("`{source}` is mounted read-only, or not at all"),
-            format!("write `{source}:{}:ro`", Safe::new(target)),
-        );
-        return None;
+        return Some(source.to_owned());
     }
     ctx.reader.error(
         "host-path",
@@ -475,9 +478,26 @@ fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str, read_only: bool)
             "the host's `{}` cannot be mounted: it needs a grant, which comes later",
             Safe::new(source)
         ),
-        "use a named volume for data, or commit the files beside the Compose file and write `./path`",
+        host_help(at),
     );
     None
+}
+
+/// What next: where the path begins with a variable, its value is all that has to change.
+fn host_help(at: &At) -> String {
+    let written = at.source.text.get(at.span.clone()).unwrap_or_default();
+    let root = written.trim_start_matches(['"', '\'']).strip_prefix("${");
+    match root.map(|r| {
+        r.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .next()
+            .unwrap_or_default()
+    }) {
+        Some(name) if !name.is_empty() => format!(
+            "give `{name}` the value `./data` in `desired/services/.env`: then it is a volume of the tenant's own"
+        ),
+        _ => "use a named volume for data, or commit the files beside the Compose file and write `./path`"
+            .to_owned(),
+    }
 }
 
 /// A target without `.` parts and slashes too many, where something may be mounted.
