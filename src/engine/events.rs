@@ -76,8 +76,8 @@ const OTHER_ACTIONS: &[&str] = &[
 ];
 
 impl Engine {
-    /// What happens from now on: to our containers, to any network, volume and image (their events carry no
-    /// labels). "Now" is the moment of this call, not of the first poll, so that a look taken between the two misses
+    /// What happens from now on: to our containers, to networks and volumes with a name of ours, to a container on
+    /// any network, and to any image (their events carry no labels). "Now" is the moment of this call, not of the first poll, so that a look taken between the two misses
     /// nothing. The stream ends with an error; the caller looks again and subscribes anew.
     pub fn events(&self) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + use<> {
         let engine = self.clone();
@@ -111,8 +111,9 @@ impl Engine {
                     reason: "the stream of events ended".to_owned(),
                 })))
             };
+            let suffix = format!(".{}", engine.instance());
             let read = move |item| match item {
-                Ok(event) => Ok(read(event)),
+                Ok(event) => Ok(read(event).filter(|event| concerns(event, &suffix))),
                 Err(error) => Err(of(&attempt, error)),
             };
             let again = read.clone();
@@ -127,6 +128,15 @@ impl Engine {
             let before = std::mem::replace(over, item.is_err());
             ready((!before).then_some(item))
         })
+    }
+}
+
+/// A network or a volume of somebody else's, by its name, is not ours to look after; where a container hangs on one it
+/// may be ours.
+fn concerns(event: &EngineEvent, suffix: &str) -> bool {
+    match event.kind {
+        EventKind::Network | EventKind::Volume => event.container.is_some() || event.name.ends_with(suffix),
+        EventKind::Container | EventKind::Image => true,
     }
 }
 
@@ -163,4 +173,35 @@ fn read(event: EventMessage) -> Option<EngineEvent> {
         container: attributes.get("container").cloned(),
         at: at.unwrap_or(Timestamp::UNIX_EPOCH),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_and_volumes_of_others_wake_nobody() {
+        let event = |kind, name: &str, container: Option<&str>| EngineEvent {
+            kind,
+            action: "create".to_owned(),
+            id: name.to_owned(),
+            name: name.to_owned(),
+            owner: None,
+            service: None,
+            container: container.map(str::to_owned),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        for (kind, name, container, wakes) in [
+            (EventKind::Network, "acme.shop", None, true),
+            (EventKind::Network, "acme.workshop", None, false),
+            (EventKind::Network, "bridge", None, false),
+            (EventKind::Network, "bridge", Some("c"), true),
+            (EventKind::Volume, "data.acme.shop", None, true),
+            (EventKind::Volume, "0123456789abcdef", None, false),
+            (EventKind::Image, "web:1", None, true),
+            (EventKind::Container, "any", None, true),
+        ] {
+            assert_eq!(concerns(&event(kind, name, container), ".shop"), wakes, "{name}");
+        }
+    }
 }
