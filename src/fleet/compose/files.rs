@@ -1,9 +1,10 @@
 //! The Compose files of a tree, read once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::super::read::Reader;
-use super::super::tree::{EntryKind, Tree};
+use super::super::tree::{Entry, EntryKind, Tree};
 use super::super::yaml::{self, Key, Kind, Node};
 use super::convert::Converted;
 use super::include::Origin;
@@ -11,7 +12,7 @@ use super::release::{FOLDER, Found, ReleaseFiles};
 use super::top::{self, Top, note};
 use super::values::{Values, report};
 use super::{dotenv, extends, image, include, names};
-use crate::diagnostic::{At, Finding, Findings, Spanned};
+use crate::diagnostic::{At, Finding, Findings, Source, Spanned};
 use crate::text::Safe;
 
 /// Top-level keys that are read.
@@ -75,14 +76,10 @@ impl Contents {
             Found::File(_) => dotenv_of(&release, ".env", reader),
             _ => BTreeMap::new(),
         };
-        for (path, entry) in tree.below(FOLDER) {
-            let name = path.strip_prefix(FOLDER).unwrap_or(path);
-            let is_file = matches!(entry.kind, EntryKind::File | EntryKind::Executable);
-            // What is no file, or too large, is told by whoever reads the whole tree.
-            if name.contains('/') || !is_compose(name) || !is_file || entry.bytes.len() as u64 != entry.size {
-                continue;
-            }
+        let candidates = candidates(tree);
+        for (path, name, entry) in &candidates {
             match yaml::text(path, &entry.bytes) {
+                Ok(source) if is_anothers(name, &source, &candidates) => {}
                 Ok(source) => {
                     let root = reader.with(|findings| yaml::parse(&source, findings));
                     match root {
@@ -90,7 +87,7 @@ impl Contents {
                             let origin = Origin {
                                 release: release.clone(),
                                 dotenv: dotenv.clone(),
-                                chain: vec![name.to_owned()],
+                                chain: vec![(*name).to_owned()],
                             };
                             out.file(reader, root, &origin);
                         }
@@ -365,6 +362,41 @@ fn reader_told(reader: &Reader, path: &str) -> bool {
     reader.with(|f| f.iter().any(|f| f.path() == Some(path)))
 }
 
+/// The files that may be Compose files, with path and name. What is no file, or too large, is told by whoever reads the
+/// whole tree.
+fn candidates(tree: &Tree) -> Vec<(&str, &str, &Entry)> {
+    tree.below(FOLDER)
+        .filter_map(|(path, entry)| {
+            let name = path.strip_prefix(FOLDER).unwrap_or(path);
+            let is_file = matches!(entry.kind, EntryKind::File | EntryKind::Executable);
+            let good =
+                !name.contains('/') && is_compose(name) && is_file && entry.bytes.len() as u64 == entry.size;
+            good.then_some((path, name, entry))
+        })
+        .collect()
+}
+
+/// Whether a YAML file is a program's configuration, which lies beside the Compose file that mounts it: it declares
+/// nothing of Compose's, and another of these files names it.
+fn is_anothers(name: &str, source: &Arc<Source>, all: &[(&str, &str, &Entry)]) -> bool {
+    let declares = |line: &str| line.starts_with("services:") || line.starts_with("include:");
+    if source.text.lines().any(declares) {
+        return false;
+    }
+    let named = format!("./{name}");
+    let names_it = |(_, other, entry): &(&str, &str, &Entry)| {
+        *other != name
+            && entry
+                .bytes
+                .windows(named.len())
+                .any(|part| part == named.as_bytes())
+    };
+    all.iter().any(names_it)
+        && yaml::parse(source, &mut Findings::new()).is_none_or(|root| {
+            root.get("services").is_none() && root.get("include").is_none() && first_version(&root).is_none()
+        })
+}
+
 /// Whether a name is a Compose file's.
 pub fn is_compose(name: &str) -> bool {
     matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
@@ -390,6 +422,7 @@ pub fn dotenv_of(release: &ReleaseFiles, path: &str, reader: &Reader) -> BTreeMa
             let lines = dotenv::lines(&source, reader);
             dotenv::values(&lines, reader, &|_| None, &|at, problem| {
                 report(reader, at, problem);
+                false
             })
         }
         Err(finding) => {

@@ -31,6 +31,21 @@ fn values_come_from_the_service_then_the_tenant_then_dotenv_then_the_default() {
 }
 
 #[test]
+fn a_programs_yaml_beside_the_compose_file_that_mounts_it_is_no_compose_file() {
+    let app = "services: {s: {image: i, volumes: [\"./prom.yml:/etc/prom.yml\"]}}\n";
+    for prom in ["scrape_configs: []\n", "- a list\n", "a: !tag {\n"] {
+        let (compose, findings) = read(&[("app.yaml", app), ("prom.yml", prom)]);
+        assert_eq!(codes(&findings), ["means-less"], "{prom}");
+        assert!(compose.declared().contains_key("s"));
+    }
+    // One that nothing names, or that declares services, is meant to be read.
+    let (_, findings) = read(&[("app.yaml", app), ("other.yml", "scrape_configs: []\n")]);
+    assert!(codes(&findings).contains(&"unknown-key"));
+    let (compose, _) = read(&[("app.yaml", app), ("prom.yml", "services: {t: {image: i}}\n")]);
+    assert!(compose.declared().contains_key("t"));
+}
+
+#[test]
 fn an_image_that_a_tenant_could_change_is_refused_for_that_tenant() {
     let (compose, findings) = read(&[("t.yaml", "services: {s: {image: \"i:${ONE_VERSION:-1}\"}}\n")]);
     assert!(findings.is_empty());
