@@ -158,6 +158,8 @@ impl Store {
         ] {
             db.pragma_update(None, name, value).map_err(sql)?;
         }
+        // 512 KiB: most of it is read once, at the start, and a daemon that rests shall not keep four times as much.
+        db.pragma_update(None, "cache_size", -512).map_err(sql)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(Self {
             path: path.to_owned(),
