@@ -315,7 +315,9 @@ impl Controller {
         self.specs.retain(|hash, _| used.contains(hash));
         let known = self.parts.store.known()?;
         let probed = self.probes.answers();
-        Ok(plan(&self.input(wanted, seen, facts, &known, &probed, now)))
+        let mut plan = plan(&self.input(wanted, seen, facts, &known, &probed, now));
+        plan.notes.extend(wanted.blanks.iter().cloned());
+        Ok(plan)
     }
 
     fn input<'a>(

@@ -7,7 +7,9 @@ use super::Request;
 use super::books::{Books, first_error};
 use crate::decide::facts::FilesRef;
 use crate::decide::{Decision, Phase, Task, TenantDecision};
+use crate::diagnostic::Findings;
 use crate::digest::Digest;
+use crate::fleet::compose::MISSING;
 use crate::fleet::compose::service::Scope;
 use crate::fleet::names::{Owner, ReleaseId, RingName, Slug};
 use crate::fleet::release::Release;
@@ -35,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) erased: BTreeSet<Owner>,
     /// What a person should know, by owner.
     pub(super) conditions: BTreeMap<Owner, Vec<String>>,
+    /// Variables without a value, which are left out of what is asked for.
+    pub(super) blanks: BTreeSet<String>,
     /// Which ring provides each fleet-scoped service.
     pub(super) backbone: BTreeMap<String, RingName>,
 }
@@ -65,6 +69,7 @@ impl Cache {
                 Task::Run => match self.tenant(books, asked, tenant, &shared) {
                     Ok((rendered, context)) => {
                         wanted.objects.extend(rendered.objects.clone());
+                        wanted.blanks.extend(blanks(&owner, &rendered.findings));
                         // What a move drops stays until it has succeeded, and nothing goes while files have errors.
                         let no_prune = asked.decision.ring(&tenant.ring).is_some_and(|r| r.no_prune);
                         if tenant.held {
@@ -175,6 +180,18 @@ fn stop_first(decision: &Decision, objects: &mut Objects) {
     }
 }
 
+/// What to say of variables that are left out for want of a value.
+fn blanks(owner: &Owner, findings: &Findings) -> Option<String> {
+    let mut of = findings.iter().filter(|f| f.code == MISSING);
+    let first = of.next()?;
+    let at = first.at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default();
+    let more = match of.count() {
+        0 => String::new(),
+        more => format!(", and {more} more: see `ringfence check`"),
+    };
+    Some(format!("{owner}: {}{at}{more}", first.message))
+}
+
 /// Renders the shared services, each from the ring that provides it.
 fn render_shared(
     books: &mut Books,
@@ -239,6 +256,7 @@ fn render_shared(
             wanted.holds.insert(owner.clone(), Hold::Untouched);
             continue;
         }
+        wanted.blanks.extend(blanks(owner, &rendered.findings));
         objects.extend(rendered.objects);
     }
     wanted.objects.extend(objects);
@@ -389,5 +407,34 @@ pub(super) fn in_scope(request: &Request, decision: &Decision, owner: &Owner) ->
                     .get(slug)
                     .is_some_and(|t| request.rings.contains(&t.ring))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{At, Finding, Source};
+
+    #[test]
+    fn an_owners_variables_without_a_value_are_told_in_one_line() {
+        let at = At::new(&Source::new("desired/services/web.yaml", "web"), 0..3);
+        let missing =
+            |name: &str| Finding::warning(MISSING, at.clone(), format!("the variable `{name}` is left out"));
+        let mut findings = Findings::new();
+        findings.push(Finding::warning("plain-secret", at.clone(), "another thing"));
+        assert_eq!(blanks(&Owner::Fleet, &findings), None);
+        findings.push(missing("A"));
+        assert_eq!(
+            blanks(&Owner::Fleet, &findings).as_deref(),
+            Some("fleet: the variable `A` is left out (desired/services/web.yaml:1:1)")
+        );
+        findings.push(missing("B"));
+        findings.push(missing("C"));
+        assert_eq!(
+            blanks(&Owner::Fleet, &findings).as_deref(),
+            Some(
+                "fleet: the variable `A` is left out (desired/services/web.yaml:1:1), and 2 more: see `ringfence check`"
+            )
+        );
     }
 }

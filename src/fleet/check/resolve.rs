@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{services_of, tenant_vars};
 use crate::diagnostic::{Finding, Findings};
-use crate::fleet::compose::Vars;
 use crate::fleet::compose::service::{Scope, Service};
+use crate::fleet::compose::{MISSING, Vars};
 use crate::fleet::read::Reader;
 use crate::fleet::tenants::Tenant;
 use crate::fleet::{Base, Policy};
-
-/// The code of a variable that has no value.
-const MISSING: &str = "missing-variable";
 
 /// A tenant's services and the shared ones, interpolated with its values.
 pub(super) fn of_tenant(

@@ -136,46 +136,52 @@ pub fn raw_lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
 }
 
 /// Values of all lines, in order; a line sees those before it, then `outside`. `missing` hears of variables that
-/// have no value.
+/// have no value, and says whether they may be empty.
 pub fn values(
     lines: &[Line],
     reader: &Reader,
     outside: Get<'_>,
-    missing: &dyn Fn(&At, &Problem),
+    missing: &dyn Fn(&At, &Problem) -> bool,
 ) -> BTreeMap<String, String> {
     let mut out: BTreeMap<String, String> = BTreeMap::new();
     let mut total = 0usize;
     for line in lines {
-        let value = {
+        let (value, problems) = {
             let get = |name: &str| out.get(name).map(String::as_str).or_else(|| outside(name));
             match &line.value {
-                None => outside(&line.key)
-                    .map(str::to_owned)
-                    .ok_or_else(|| vec![Problem::Missing(line.key.clone(), None)]),
-                Some(raw) if raw.expands && raw.text.contains('$') => Template::parse(&raw.text)
-                    .map_err(|p| vec![p])
-                    .and_then(|t| t.expand(&get)),
-                Some(raw) => Ok(raw.text.clone()),
+                None => match outside(&line.key) {
+                    Some(value) => (value.to_owned(), Vec::new()),
+                    None => {
+                        missing(&line.at, &Problem::Missing(line.key.clone(), None));
+                        continue;
+                    }
+                },
+                Some(raw) if raw.expands && raw.text.contains('$') => match Template::parse(&raw.text) {
+                    Ok(template) => template.fill(&get),
+                    Err(problem) => (String::new(), vec![problem]),
+                },
+                Some(raw) => (raw.text.clone(), Vec::new()),
             }
         };
-        match value {
-            Ok(value) => {
-                total = total.saturating_add(value.len());
-                if total > MAX_TOTAL {
-                    report(reader, &line.at, &Problem::TooLong);
-                    return out;
+        let mut good = true;
+        for problem in &problems {
+            good &= match problem {
+                Problem::Missing(..) => missing(&line.at, problem),
+                other => {
+                    report(reader, &line.at, other);
+                    false
                 }
-                out.insert(line.key.clone(), value);
-            }
-            Err(problems) => {
-                for problem in problems {
-                    match problem {
-                        Problem::Missing(..) => missing(&line.at, &problem),
-                        other => report(reader, &line.at, &other),
-                    }
-                }
-            }
+            };
         }
+        if !good {
+            continue;
+        }
+        total = total.saturating_add(value.len());
+        if total > MAX_TOTAL {
+            report(reader, &line.at, &Problem::TooLong);
+            return out;
+        }
+        out.insert(line.key.clone(), value);
     }
     out
 }
@@ -252,7 +258,10 @@ mod tests {
         let reader = Reader::new();
         let lines = lines(&source, &reader);
         let outside = |name: &str| (name == "OUT").then_some("outside");
-        let values = values(&lines, &reader, &outside, &|at, p| report(&reader, at, p));
+        let values = values(&lines, &reader, &outside, &|at, p| {
+            report(&reader, at, p);
+            false
+        });
         let findings = reader.into_findings();
         (
             values,

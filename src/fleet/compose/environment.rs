@@ -50,9 +50,10 @@ fn pairs(ctx: &Context<'_>, node: &Node, bare: Bare) -> Vec<(String, At, String)
     let mut out: Vec<(String, At, String)> = Vec::new();
     let alone = |name: &str, at: &At| match bare {
         Bare::Empty => Some(String::new()),
+        // One without a value is not set at all.
         Bare::Variable => ctx.values.get(name).map(str::to_owned).or_else(|| {
             ctx.values
-                .missing(ctx.reader, at, &Problem::Missing(name.to_owned(), None));
+                .blank(ctx.reader, at, &Problem::Missing(name.to_owned(), None));
             None
         }),
     };
@@ -68,13 +69,18 @@ fn pairs(ctx: &Context<'_>, node: &Node, bare: Bare) -> Vec<(String, At, String)
                 };
                 let Some((name, value)) = found else { continue };
                 if out.iter().any(|(n, _, _)| *n == name) {
-                    ctx.reader.error(
-                        "duplicate-key",
-                        &item.at,
-                        format!("`{}` stands twice in this list", Safe::new(&name)),
-                        "keep one of them",
+                    ctx.reader.report(
+                        Finding::warning(
+                            "duplicate-key",
+                            item.at.clone(),
+                            format!(
+                                "`{}` stands twice in this list: the last one counts",
+                                Safe::new(&name)
+                            ),
+                        )
+                        .help("keep one of them"),
                     );
-                    continue;
+                    out.retain(|(n, _, _)| *n != name);
                 }
                 out.push((name, item.at.clone(), value));
             }
@@ -250,9 +256,7 @@ fn file_values(
         &lines,
         ctx.reader,
         &|name| ctx.values.get(name),
-        &|at, problem| {
-            ctx.values.missing(ctx.reader, at, problem);
-        },
+        &|at, problem| ctx.values.blank(ctx.reader, at, problem),
     );
     lines
         .into_iter()

@@ -45,6 +45,7 @@ pub use keys::REFUSED;
 pub use mounts::unnamed;
 use service::{PullPolicy, Scope, Service};
 use top::Top;
+pub use values::MISSING;
 use values::Values;
 
 pub use files::is_compose;
@@ -211,10 +212,8 @@ fn is_own_fault(finding: &Finding, open: &[At]) -> bool {
             Arc::ptr_eq(&o.source, &at.source) && o.span.start < at.span.end && at.span.start < o.span.end
         })
     };
-    matches!(
-        finding.code,
-        "missing-variable" | "interpolation" | "no-variables"
-    ) || !finding.at.as_ref().is_some_and(overlaps)
+    matches!(finding.code, MISSING | "interpolation" | "no-variables")
+        || !finding.at.as_ref().is_some_and(overlaps)
 }
 
 /// What only a look over all services can judge.
@@ -327,7 +326,7 @@ impl Contents {
             .map_or_else(|| node.at.clone(), |image| image.at.clone());
         let known = image.is_some();
         node.no_variables(&reader);
-        let interpolated = values.node(&reader, &node.without_image());
+        let interpolated = values.service(&reader, &node.without_image());
         let context = Context::new(&reader, name, &values, &file.origin.release, top);
         let image = image.unwrap_or_else(|| Spanned::new(String::new(), at));
         let result = context.convert(&interpolated, &node.at, image).map(|mut c| {

@@ -83,14 +83,20 @@ impl Template {
     /// # Errors
     /// All variables without a value, or that the result is too long.
     pub fn expand(&self, get: Get<'_>) -> Result<String, Vec<Problem>> {
-        let mut out = String::new();
-        let mut problems = Vec::new();
-        self.expand_into(get, &mut out, &mut problems);
+        let (out, problems) = self.fill(get);
         if problems.is_empty() {
             Ok(out)
         } else {
             Err(problems)
         }
+    }
+
+    /// The same with the empty text for each variable without a value, beside all that is wrong.
+    pub fn fill(&self, get: Get<'_>) -> (String, Vec<Problem>) {
+        let mut out = String::new();
+        let mut problems = Vec::new();
+        self.expand_into(get, &mut out, &mut problems);
+        (out, problems)
     }
 
     fn expand_into(&self, get: Get<'_>, out: &mut String, problems: &mut Vec<Problem>) {

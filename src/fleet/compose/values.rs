@@ -7,11 +7,32 @@ use super::super::read::Reader;
 use super::super::yaml::{Kind, Node};
 use super::Vars;
 use super::template::{Problem, Template};
-use crate::diagnostic::At;
+use crate::diagnostic::{At, Finding};
 use crate::text::Safe;
 
 /// The most text that all scalars of one service may become together.
 const MAX_TOTAL: usize = 4 << 20;
+/// The code of a variable that has no value.
+pub const MISSING: &str = "missing-variable";
+/// Keys of a service whose texts only its own processes read: a variable without a value is empty there, aloud, as
+/// with Compose. Anywhere else an empty text would name another image, mount, port or limit than was meant.
+const PASSED_ON: &[&str] = &[
+    "command",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "healthcheck",
+    "labels",
+];
+
+/// What a variable without a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blank {
+    /// An error.
+    Refused,
+    /// The empty text, with a warning.
+    Empty,
+}
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
 /// `unknown` instead of being a finding.
@@ -73,11 +94,49 @@ impl<'a> Values<'a> {
         self.unknown.borrow_mut().push(at.clone());
     }
 
-    /// The same node with the variables of its scalars replaced; keys stay as they are.
+    /// The same for a variable of a text that only the service's own processes read: unless the text insists on a
+    /// value, or it is one of ours, it is empty. True: that was all.
+    pub fn blank(&self, reader: &Reader, at: &At, problem: &Problem) -> bool {
+        match problem {
+            Problem::Missing(name, None) if self.tenant.is_some() && !is_ours(name) => {
+                reader.report(empty(at, name));
+                true
+            }
+            _ => {
+                self.missing(reader, at, problem);
+                false
+            }
+        }
+    }
+
+    /// A service with the variables of its scalars replaced; keys stay as they are.
+    pub fn service(&self, reader: &Reader, node: &Node) -> Node {
+        let Kind::Map(entries) = &node.kind else {
+            return self.node(reader, node);
+        };
+        let entries = entries.iter().map(|(key, value)| {
+            let blank = if PASSED_ON.contains(&key.text.as_str()) {
+                Blank::Empty
+            } else {
+                Blank::Refused
+            };
+            (key.clone(), self.with(reader, value, blank))
+        });
+        Node {
+            kind: Kind::Map(entries.collect()),
+            at: node.at.clone(),
+        }
+    }
+
+    /// A node with the variables of its scalars replaced; each needs a value.
     pub fn node(&self, reader: &Reader, node: &Node) -> Node {
+        self.with(reader, node, Blank::Refused)
+    }
+
+    fn with(&self, reader: &Reader, node: &Node, blank: Blank) -> Node {
         let kind = match &node.kind {
             Kind::Scalar { text, .. } if text.contains('$') => Kind::Scalar {
-                text: self.text(reader, &node.at, text),
+                text: self.text(reader, &node.at, text, blank),
                 // An empty value is an empty string, not nothing.
                 quoted: true,
             },
@@ -85,11 +144,11 @@ impl<'a> Values<'a> {
                 text: text.clone(),
                 quoted: *quoted,
             },
-            Kind::Seq(items) => Kind::Seq(items.iter().map(|n| self.node(reader, n)).collect()),
+            Kind::Seq(items) => Kind::Seq(items.iter().map(|n| self.with(reader, n, blank)).collect()),
             Kind::Map(entries) => Kind::Map(
                 entries
                     .iter()
-                    .map(|(k, v)| (k.clone(), self.node(reader, v)))
+                    .map(|(k, v)| (k.clone(), self.with(reader, v, blank)))
                     .collect(),
             ),
         };
@@ -99,36 +158,57 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn text(&self, reader: &Reader, at: &At, text: &str) -> String {
+    fn text(&self, reader: &Reader, at: &At, text: &str, blank: Blank) -> String {
         if self.used.get() > MAX_TOTAL {
             return String::new();
         }
-        let expanded = Template::parse(text)
-            .map_err(|p| vec![p])
-            .and_then(|t| t.expand(&|name| self.get(name)));
-        match expanded {
-            Ok(value) => {
-                self.used.set(self.used.get().saturating_add(value.len()));
-                if self.used.get() > MAX_TOTAL {
-                    report(reader, at, &Problem::TooLong);
-                    return String::new();
+        let (value, problems) = match Template::parse(text) {
+            Ok(template) => template.fill(&|name| self.get(name)),
+            Err(problem) => (String::new(), vec![problem]),
+        };
+        let mut good = true;
+        for problem in &problems {
+            good &= match problem {
+                Problem::Missing(..) if blank == Blank::Empty => self.blank(reader, at, problem),
+                Problem::Missing(..) => {
+                    self.missing(reader, at, problem);
+                    false
                 }
-                value
-            }
-            Err(problems) => {
-                for problem in problems {
-                    match problem {
-                        Problem::Missing(..) => self.missing(reader, at, &problem),
-                        other => {
-                            report(reader, at, &other);
-                            self.unknown.borrow_mut().push(at.clone());
-                        }
-                    }
+                other => {
+                    report(reader, at, other);
+                    self.unknown.borrow_mut().push(at.clone());
+                    false
                 }
-                String::new()
-            }
+            };
         }
+        if !good {
+            return String::new();
+        }
+        self.used.set(self.used.get().saturating_add(value.len()));
+        if self.used.get() > MAX_TOTAL {
+            report(reader, at, &Problem::TooLong);
+            return String::new();
+        }
+        value
     }
+}
+
+/// Variables that ringfence gives: where one is missing, the service is another's than was meant.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("TENANT_") || name.starts_with("RINGFENCE_")
+}
+
+/// A variable without a value is the empty text.
+fn empty(at: &At, name: &str) -> Finding {
+    Finding::warning(
+        MISSING,
+        at.clone(),
+        format!("the variable `{name}` has no value and is left out here"),
+    )
+    .help(format!(
+        "{}; `${{{name}:?}}` insists on a value",
+        three_places(name)
+    ))
 }
 
 /// Says why a text could not be interpolated.
@@ -153,7 +233,7 @@ pub fn report(reader: &Reader, at: &At, problem: &Problem) {
                 }
                 _ => format!("the variable `{name}` has no value"),
             };
-            reader.error("missing-variable", at, message, three_places(name));
+            reader.error(MISSING, at, message, three_places(name));
         }
     }
 }

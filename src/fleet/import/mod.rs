@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::check::check;
-use super::compose::{FOLDER, is_compose};
+use super::compose::{FOLDER, MISSING, is_compose};
 use super::tree::{Entry, EntryKind, Tree};
 use super::yaml;
 use crate::diagnostic::{At, Finding, Findings, Severity, Source};
@@ -65,7 +65,11 @@ pub fn import(
     }
     for _ in 0..MAX_ROUNDS {
         let report = check(&work.tree(), fleet);
+        // A variable without a value is written down, though `check` would take it as empty.
         if !report.findings.has_errors() {
+            if work.answer(&report.findings) {
+                continue;
+            }
             let services = report.base.services.declared().len();
             if services == 0 {
                 return Err(work.nothing_left());
@@ -208,12 +212,15 @@ impl Work {
         true
     }
 
-    /// Changes what the errors ask for. False: none of them could be answered.
+    /// Changes what the errors, and variables without a value, ask for. False: none of them could be answered.
     fn answer(&mut self, findings: &Findings) -> bool {
         let mut edits: BTreeMap<String, Vec<Edit>> = BTreeMap::new();
         let mut answered = false;
         let mut named = BTreeSet::new();
-        for finding in findings.iter().filter(|f| f.severity == Severity::Error) {
+        for finding in findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error || f.code == MISSING)
+        {
             let Some((path, text)) = finding.at.as_ref().and_then(|at| {
                 let path = at.source.path.strip_prefix(FOLDER)?;
                 // The text that the finding speaks of must be the one that is changed.
@@ -237,6 +244,9 @@ impl Work {
                 .next()
                 .is_some_and(|e| matches!(e, "yaml" | "yml"))
             {
+                if finding.severity != Severity::Error {
+                    continue;
+                }
                 edits
                     .entry(path)
                     .or_default()

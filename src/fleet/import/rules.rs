@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::compose::names_in;
+use super::super::compose::{MISSING, names_in};
 use super::super::yaml::{Kind, Node};
 use super::text::{Part, Text, parts_at};
 use super::{Edit, quoted};
-use crate::diagnostic::{At, Finding};
+use crate::diagnostic::{At, Finding, Severity};
 use crate::text::Safe;
 
 /// Host folders that are the host's own: their data is no tenant's.
@@ -59,8 +59,8 @@ pub fn answer(
 ) -> Answer {
     let parts = parts_at(place.root, place.at.span.start);
     let special = match place.finding.code {
-        _ if place.tries > PATIENCE => None,
-        "missing-variable" => return place.variable(&parts, given),
+        _ if place.tries > PATIENCE && place.finding.severity == Severity::Error => None,
+        MISSING => return place.variable(&parts, given),
         "compose-version" => Some(place.services_line()),
         "unknown-key" => place.slip(&parts),
         "host-path" | "path" => place.host_path(&parts, given),
@@ -245,14 +245,6 @@ impl Place<'_> {
         if source.starts_with('$') {
             return self.volume_root(source, given);
         }
-        if matches!(source, "/etc/localtime" | "/etc/timezone") && !rest.is_empty() {
-            let target = rest.trim_start_matches(':').split(':').next()?;
-            return Some(self.put(
-                node.at.span.clone(),
-                quoted(&format!("{source}:{target}:ro")),
-                format!("`{source}` is mounted read-only"),
-            ));
-        }
         let system = |path: &str| {
             SYSTEM
                 .iter()
@@ -398,7 +390,11 @@ impl Place<'_> {
         let Some((name, required)) = names(parts).into_iter().find(|(name, _)| {
             !given.iter().any(|(g, _)| g == name) && self.finding.message.contains(&format!("`{name}`"))
         }) else {
-            return self.leave_out(parts);
+            return match self.finding.severity {
+                Severity::Error => self.leave_out(parts),
+                // It is empty, as it was meant to be.
+                _ => Answer::None,
+            };
         };
         let value = value_for(&name, parts, required);
         let shown = if value.is_empty() {

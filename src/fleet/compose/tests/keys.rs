@@ -76,14 +76,45 @@ fn environment_is_a_map_or_a_list_and_values_stay_as_written() {
 }
 
 #[test]
-fn a_bare_variable_without_a_value_is_named() {
-    for lines in [
-        "environment: [NOBODY]",
-        "environment: {NOBODY: }",
-        "user: ${NOBODY}",
+fn a_variable_without_a_value_is_empty_where_only_the_process_reads_it() {
+    for (lines, want) in [
+        ("environment: [NOBODY]", None),
+        ("environment: {NOBODY: }", None),
+        ("environment: [NOBODY=$NOBODY]", Some("")),
+        ("environment: {NOBODY: \"a${NOBODY}b\"}", Some("ab")),
     ] {
-        assert_eq!(one(lines), (None, vec!["missing-variable"]), "{lines}");
+        let (service, codes) = one(lines);
+        assert_eq!(codes, ["missing-variable"], "{lines}");
+        let environment = service.expect(lines).environment;
+        assert_eq!(environment.get("NOBODY").map(String::as_str), want, "{lines}");
     }
+    let (service, codes) = one("command: [run, \"--name=$NOBODY\"]");
+    assert_eq!(codes, ["missing-variable"]);
+    assert_eq!(service.unwrap().command.unwrap(), ["run", "--name="]);
+}
+
+#[test]
+fn a_variable_without_a_value_is_refused_where_it_would_mean_something_else_or_is_insisted_on() {
+    for lines in [
+        "user: ${NOBODY}",
+        "ports: [\"${NOBODY}:80\"]",
+        "volumes: [\"${NOBODY}/data:/data\"]",
+        "environment: {A: \"${NOBODY:?say who}\"}",
+        "environment: {A: \"${NOBODY?}\"}",
+        "environment: {A: $TENANT_NOBODY}",
+        "environment: [RINGFENCE_NOBODY]",
+    ] {
+        let (service, codes) = one(lines);
+        assert!(service.is_none(), "{lines}");
+        assert!(codes.contains(&"missing-variable"), "{lines}: {codes:?}");
+    }
+}
+
+#[test]
+fn of_two_values_in_a_list_the_last_counts() {
+    let (service, codes) = one("environment: [A=1, B=2, A=3]");
+    assert_eq!(codes, ["duplicate-key"]);
+    assert_eq!(service.unwrap().environment["A"], "3");
 }
 
 #[test]
