@@ -282,7 +282,7 @@ fn would_not_count(
 }
 
 fn asked_for(fleet: &Fleet, request: &CommitId, name: &PrincipalName) -> bool {
-    let Ok(Signature::Good { fingerprint }) = fleet.repo.signature(request) else {
+    let Ok(Signature::Good { fingerprint, .. }) = fleet.repo.signature(request) else {
         return false;
     };
     let signer = fleet.policy.principals.signer(&fingerprint, Timestamp::now());
