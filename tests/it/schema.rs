@@ -494,5 +494,8 @@ fn the_verbs_print_what_their_schemas_say() {
     try_one("output-check", &["check", repo.to_str().unwrap()], 1);
     try_one("output-tenant-list", &["tenant", "list"], 0);
     try_one("output-plan", &["plan"], 0);
+    fleet.on("main");
+    fleet.git(&["commit", "-q", "--amend", "-m", "another history"]);
+    try_one("output-accept", &["accept", "main"], 0);
     assert!(left.is_empty(), "no verb was asked for {left:?}");
 }

@@ -157,6 +157,40 @@ fn a_rewritten_control_branch_changes_nothing_until_a_person_accepts_it() {
 }
 
 #[test]
+fn accept_takes_a_rewritten_control_branch_through_a_running_daemon_too() {
+    let fleet = TestFleet::one_ring("accepted");
+    fleet.ringfence(&["apply"]).expect(0);
+    fleet
+        .ringfence(&["accept", "main"])
+        .expect(1)
+        .says("was not rewritten");
+    fleet.ringfence(&["apply", "--trust", "main"]).expect(64);
+    let rewrite = |version: &str| {
+        fleet
+            .on("main")
+            .write("desired/services/agent.yaml", &agent(version));
+        fleet.git(&["commit", "-q", "-a", "--amend", "-m", version]);
+    };
+    rewrite("2");
+    fleet.ringfence(&["accept", "0123456789"]).expect(1);
+    fleet.ringfence(&["accept", "main"]).expect(0).says("Accepted");
+    assert_eq!(
+        fleet.version("acme", "agent"),
+        "1",
+        "it writes down, and starts nothing"
+    );
+    let daemon = fleet.daemon();
+    fleet.eventually("it goes on from there", |f| f.version("acme", "agent") == "2");
+    rewrite("3");
+    let head = fleet.git(&["rev-parse", "--short=8", "main"]);
+    let command = format!("`ringfence accept {head}`");
+    fleet.eventually("it is told how", |f| f.conditions().contains(&command));
+    fleet.ringfence(&["accept", &head]).expect(0);
+    fleet.eventually("it goes on", |f| f.version("acme", "agent") == "3");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
 fn a_deleted_control_branch_changes_nothing() {
     let fleet = TestFleet::one_ring("deleted");
     let daemon = fleet.daemon();
