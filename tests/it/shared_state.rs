@@ -163,7 +163,7 @@ fn accept_takes_a_rewritten_control_branch_through_a_running_daemon_too() {
     fleet
         .ringfence(&["accept", "main"])
         .expect(1)
-        .says("was not rewritten");
+        .complains("was not rewritten");
     fleet.ringfence(&["apply", "--trust", "main"]).expect(64);
     let rewrite = |version: &str| {
         fleet
