@@ -358,11 +358,10 @@ fn authors_are_known_by_their_addresses_and_only_where_policy_excludes_them() {
         "ben",
         "two\n\nCo-authored-by: Cleo <CLEO@example.org>\nCo-authored-by: X <x@example.org>",
     );
-    let to = desk.by(
-        "ben",
-        "desired/tenants/beta.yaml",
-        "slug: beta\nring: dev\nplan_tier: starter\n",
-    );
+    let beta = "slug: beta\nring: dev\nplan_tier: starter\n";
+    desk.f.write("desired/tenants/beta.yaml", beta);
+    // No content: nobody wrote any of the release here.
+    let to = desk.commit_by("ben", "beta\n\nCo-authored-by: Ben <ben@example.org>");
     let request = desk.by("ben", "rings/pins/prod.yaml", &format!("release: {to}\n"));
     let found = behind(&mut desk, |asker, books| {
         asker.pin(books, &request, Some(&from), &to)
@@ -444,6 +443,11 @@ fn behind_tenant_files_stand_the_signers_of_every_commit_since_what_runs() {
         asker.asks(books, &acme, &tip, None).behind
     });
     assert_eq!(names(&found), ["ana", "ben", "cleo"]);
+    assert_eq!(
+        authors(&found),
+        [""; 0],
+        "with nothing before, only who asks is out"
+    );
     desk.f.git(&["rm", "--quiet", file]);
     let gone = desk.commit_by("cleo", "gone");
     let found = behind(&mut desk, |asker, books| {
