@@ -12,6 +12,7 @@ use super::fleet::Fleet;
 use super::out::Out;
 use super::signer::{Signer, say};
 use crate::fleet::decisions::Reason;
+use crate::fleet::names::PrincipalName;
 use crate::git::{Change, Condition, GitError, Hand, Head, Writer, Written};
 use crate::text::Safe;
 
@@ -172,7 +173,7 @@ impl Fleet {
                 branch: &self.control_branch,
                 commit: written.commit.to_string(),
                 changed: written.is_new,
-                principal: signer.name.as_ref().map(|n| n.as_str()),
+                principal: signer.name.as_ref().map(PrincipalName::as_str),
                 signed: written.signed,
                 pushed: written.pushed.as_ref().map(ToString::to_string),
                 next: &decision.next,
