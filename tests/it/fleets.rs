@@ -389,7 +389,7 @@ fn the_gates_of_a_ring_are_read() {
     let rings = policy(&tree, "x").policy.unwrap().rings;
     let prod = rings.get("prod").unwrap();
     assert_eq!(prod.soak_ms, 12 * 3600 * 1000);
-    assert_eq!((prod.checks.len(), prod.windows.len()), (3, 2));
+    assert_eq!((prod.checks.len(), prod.windows.len()), (4, 2));
     assert_eq!(prod.approvals.as_ref().unwrap().required, 2);
     assert_eq!(prod.promote_from.as_ref().unwrap().as_str(), "dev");
     assert_eq!(
