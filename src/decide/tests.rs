@@ -8,6 +8,7 @@ mod resources;
 mod search;
 mod tenants;
 mod waves;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,13 +1,18 @@
 //! When a ring may change.
 
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+
 use jiff::civil::{DateTime, Time};
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::{Timestamp, ToSpan as _};
 
 use crate::decide::gate::{Answer, Gate};
 use crate::fleet::rings::{Moment, Window};
 
 /// So far ahead the next opening is looked for: every span comes back within a week.
 const AHEAD_DAYS: i64 = 8;
+/// A day in minutes, as clocks on walls have it.
+const DAY: i32 = 24 * 60;
 
 /// Passes where no `deny` covers the moment and, where there are any, one `allow` does.
 pub(super) fn gate(windows: &[Window], now: Timestamp) -> Option<Gate> {
@@ -34,7 +39,7 @@ fn is_open(windows: &[Window], at: Timestamp) -> bool {
 
 /// Minutes since the beginning of the week, or of the day.
 fn minutes(moment: Moment) -> i32 {
-    i32::from(moment.day.unwrap_or(0)) * 24 * 60 + i32::from(moment.hour) * 60 + i32::from(moment.minute)
+    i32::from(moment.day.unwrap_or(0)) * DAY + i32::from(moment.hour) * 60 + i32::from(moment.minute)
 }
 
 /// By what the clock on the wall there says: an hour that comes twice counts twice, one that is left out not at all.
@@ -47,27 +52,23 @@ fn covers(window: &Window, at: Timestamp) -> bool {
         minute: local.minute(),
     });
     let (from, to) = (minutes(window.from), minutes(window.to));
-    if from < to {
-        (from..to).contains(&here)
-    } else {
-        here >= from || here < to
-    }
+    let round = if window.from.day.is_some() { 7 * DAY } else { DAY };
+    // Since it began, the last time; a span between two equal moments is refused where it is read.
+    (here - from).rem_euclid(round) < (to - from).rem_euclid(round)
 }
 
 /// The moments to come at which something may open or close, the first one first.
 fn turns(windows: &[Window], now: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let mut turns: Vec<Timestamp> = windows
-        .iter()
-        .flat_map(|w| turns_of(w, now))
-        .filter(|t| *t > now)
-        .collect();
-    turns.sort();
-    turns.into_iter()
+    let turns: BTreeSet<Timestamp> = windows.iter().flat_map(|w| turns_of(w, now)).collect();
+    let to_come: Vec<Timestamp> = turns.range((Excluded(now), Unbounded)).copied().collect();
+    to_come.into_iter()
 }
 
 fn turns_of(window: &Window, now: Timestamp) -> Vec<Timestamp> {
     let today = now.to_zoned(window.zone.clone()).date();
-    let mut turns = Vec::new();
+    // Where the clock is set, what it says jumps.
+    let jumps = window.zone.following(now).take(2);
+    let mut turns: Vec<Timestamp> = jumps.map(|jump| jump.timestamp()).collect();
     for ahead in -1..=AHEAD_DAYS {
         let Ok(date) = today.checked_add(ahead.days()) else {
             continue;
@@ -76,14 +77,12 @@ fn turns_of(window: &Window, now: Timestamp) -> Vec<Timestamp> {
         for moment in [window.from, window.to] {
             if moment.day.is_none_or(|day| day == weekday)
                 && let Ok(time) = Time::new(moment.hour, moment.minute, 0, 0)
-                && let Ok(at) = window.zone.to_timestamp(DateTime::from_parts(date, time))
             {
-                // Where the clock is set, what it says jumps there too.
-                turns.extend([
-                    at,
-                    at + SignedDuration::from_hours(1),
-                    at - SignedDuration::from_hours(1),
-                ]);
+                // An hour that comes twice has each of its moments twice.
+                let at = window
+                    .zone
+                    .to_ambiguous_timestamp(DateTime::from_parts(date, time));
+                turns.extend([at.earlier(), at.later()].into_iter().flatten());
             }
         }
     }

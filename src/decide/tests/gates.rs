@@ -17,7 +17,7 @@ owners: {members: [ana], required: 1}
 ";
 
 /// Ring prod runs 1 and is asked for 2, which is proven in dev.
-fn asked_room(principals: Option<&str>, prod: &str) -> Room {
+pub(super) fn asked_room(principals: Option<&str>, prod: &str) -> Room {
     let keys = if principals.is_some() { "" } else { prod };
     let mut room = Room::new(&[("dev", "auto_deploy: true"), ("prod", keys)]);
     if let Some(principals) = principals {
@@ -38,7 +38,7 @@ fn asked_room(principals: Option<&str>, prod: &str) -> Room {
     room
 }
 
-fn signed(prod: &str) -> Room {
+pub(super) fn signed(prod: &str) -> Room {
     asked_room(Some(PRINCIPALS), prod)
 }
 
@@ -57,7 +57,7 @@ fn binding() -> Binding {
 }
 
 /// An approval of exactly what prod is asked for, signed by whom its file names.
-fn approval(by: &str) -> Record<Approval> {
+pub(super) fn approval(by: &str) -> Record<Approval> {
     Record {
         path: format!("rings/approvals/prod/{by}.yaml"),
         value: Approval {
@@ -75,7 +75,7 @@ fn approval(by: &str) -> Record<Approval> {
 }
 
 impl Room {
-    fn approved(&mut self, by: &str, change: impl FnOnce(&mut Record<Approval>)) -> &mut Self {
+    pub(super) fn approved(&mut self, by: &str, change: impl FnOnce(&mut Record<Approval>)) -> &mut Self {
         let mut record = approval(by);
         change(&mut record);
         self.records.approvals.push(record);
@@ -83,7 +83,7 @@ impl Room {
     }
 
     /// The state of one of prod's gates, with its evidence, and whether prod goes.
-    fn gate(&self, name: &str) -> (Answer, String, bool) {
+    pub(super) fn gate(&self, name: &str) -> (Answer, String, bool) {
         let decision = self.decide();
         let prod = decision.ring(&ring("prod")).unwrap();
         let gate = prod.moves[0].gates.iter().find(|g| g.name == name);
@@ -444,9 +444,9 @@ fn a_soak_is_earned_by_its_longest_stretch_and_cut_short_by_another_release() {
     assert_eq!((state, goes), (Answer::Fail, false));
 }
 
-#[test]
-fn an_owner_waives_a_soak_and_nobody_else_does() {
-    let waiver = |by: &str| Record {
+/// An owner's waiver of prod's soak.
+pub(super) fn waiver(by: &str) -> Record<Waiver> {
+    Record {
         path: String::new(),
         value: Waiver {
             binding: binding(),
@@ -459,7 +459,11 @@ fn an_owner_waives_a_soak_and_nobody_else_does() {
         word: Digest::of("waiver", &by),
         seen: SATURDAY.parse().unwrap(),
         by: Ok(person(by)),
-    };
+    }
+}
+
+#[test]
+fn an_owner_waives_a_soak_and_nobody_else_does() {
     let soaking = || {
         let mut room = signed("soak: 1h");
         room.proof(2).healthy_ms = 0;

@@ -453,3 +453,29 @@ fn bytes_are_told_in_words() {
         );
     }
 }
+
+#[test]
+fn what_takes_nothing_never_stops_first() {
+    let mut room = room(2);
+    room.has("dev", "free-one", 1, "").file("dev", "free-one", "");
+    room.takes("dev", "free-one", "", 1, needs(1, 0));
+    room.takes("dev", "free-one", "", 2, needs(2, 0));
+    room.engine(Some(1));
+    assert_eq!(room.stops(), ["acme/web"]);
+}
+
+#[test]
+fn only_what_is_replaced_and_too_much_is_told() {
+    let mut room = room(2);
+    room.takes("dev", "acme", "", 2, needs(1, 2)).engine(Some(1));
+    let (_, evidence, _) = room.fits("dev");
+    assert_eq!(
+        evidence,
+        "2 GiB of memory reserved now, 2 GiB on the way, of 1 GiB"
+    );
+    let mut wide = needs(2, 1);
+    wide.limit = 8 * GIB;
+    room.takes("dev", "acme", "", 2, wide).engine(Some(8));
+    let (_, evidence, _) = room.fits("dev");
+    assert!(!evidence.contains("limits"), "as much as there is: {evidence}");
+}

@@ -1,0 +1,255 @@
+//! What is said of words on record, to the letter: found by mutants that no other test noticed.
+
+use super::gates::{PRINCIPALS, approval, asked_room, person, signed, waiver};
+use super::*;
+use jiff::ToSpan as _;
+
+#[test]
+fn of_two_words_of_one_person_the_longer_counts_and_of_equal_ones_the_first() {
+    let mut room = signed("approval_required: true");
+    let begin = room.now;
+    for (hours, word) in [(2, "short"), (3, "long"), (1, "shorter"), (3, "as long")] {
+        room.approved("ben", |r| {
+            r.value.expires = Some(begin + hours.hours());
+            r.word = Digest::of("word", &word);
+        });
+    }
+    let decision = room.decide();
+    let asked = &decision.rings[1].moves[0];
+    assert_eq!(asked.words, BTreeSet::from([Digest::of("word", &"long")]));
+    let gate = asked.gates.iter().find(|g| g.name == "approval").unwrap();
+    assert_eq!(gate.until, Some(begin + 3.hours()));
+}
+
+#[test]
+fn who_may_still_approve_is_named_and_who_did_or_cannot_sign_is_not() {
+    let mut room = signed("approvals: {required: 2}");
+    room.approved("ben", |_| ());
+    let (_, evidence, _) = room.gate("approval");
+    assert_eq!(evidence, "1 of 2: ben; may approve: ana, cho");
+    // As many as are asked for are enough.
+    let room = signed("approvals: {required: 2, from: [release]}");
+    let (_, evidence, _) = room.gate("approval");
+    assert_eq!(evidence, "0 of 2; may approve: ana, ben");
+    let keyless = PRINCIPALS.replace("groups:", "  dan: {kind: human}\ngroups:");
+    let room = asked_room(Some(&keyless), "approval_required: true");
+    let (_, evidence, _) = room.gate("approval");
+    assert_eq!(evidence, "0 of 1; may approve: ana, ben, cho");
+}
+
+#[test]
+fn a_waiver_ends_at_its_end() {
+    for (hours, goes) in [(23, true), (24, false)] {
+        let mut room = signed("soak: 1h");
+        room.ring_facts("dev").proofs.get_mut(&rel(2)).unwrap().longest_ms = 0;
+        let mut record = waiver("ana");
+        record.seen = room.now;
+        room.records.waivers.push(record);
+        room.now += hours.hours();
+        assert_eq!(room.gate("soak").2, goes, "{hours}");
+    }
+    // One principal's word, by whom it is signed.
+    assert_eq!(waiver("ana").by, Ok(person("ana")));
+    assert_eq!(approval("ben").by, Ok(person("ben")));
+}
+
+#[test]
+fn a_gate_that_is_not_declared_is_not_there() {
+    let room = signed("");
+    let decision = room.decide();
+    let gates = &decision.rings[1].moves[0].gates;
+    let names: Vec<&str> = gates.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["release", "lineage", "health"]);
+    assert_eq!(room.gate("health").1, "1 of 1 healthy in ring dev");
+}
+
+#[test]
+fn what_a_check_said_counts_for_its_release_only_and_all_must_pass() {
+    let said = |n, answer| Checked {
+        release: rel(n),
+        answer,
+        evidence: format!("{answer:?}"),
+    };
+    let (web, db) = ("http://web:80/", "tcp db:1");
+    let cases = [
+        (
+            [None, None],
+            Answer::Unknown,
+            "not asked yet; tcp db:1: not asked yet",
+        ),
+        (
+            [Some(said(2, Answer::Pass)), None],
+            Answer::Unknown,
+            "Pass; tcp db:1: not asked yet",
+        ),
+        (
+            [Some(said(2, Answer::Pass)), Some(said(3, Answer::Pass))],
+            Answer::Unknown,
+            "Pass; tcp db:1: not asked yet",
+        ),
+        (
+            [Some(said(2, Answer::Pass)), Some(said(2, Answer::Pass))],
+            Answer::Pass,
+            "Pass; tcp db:1: Pass",
+        ),
+        (
+            [Some(said(2, Answer::Fail)), Some(said(2, Answer::Unknown))],
+            Answer::Fail,
+            "Fail; tcp db:1: Unknown",
+        ),
+        (
+            [Some(said(2, Answer::Unknown)), Some(said(2, Answer::Fail))],
+            Answer::Fail,
+            "Unknown; tcp db:1: Fail",
+        ),
+        (
+            [Some(said(2, Answer::Fail)), Some(said(2, Answer::Pass))],
+            Answer::Fail,
+            "Fail; tcp db:1: Pass",
+        ),
+    ];
+    for (answers, state, evidence) in cases {
+        let mut room = asked_room(None, "checks: [{http: \"http://web/\"}, {tcp: \"db:1\"}]");
+        for (name, answer) in [web, db].into_iter().zip(answers) {
+            if let Some(answer) = answer {
+                room.input("prod").checks.insert(name.to_owned(), answer);
+            }
+        }
+        let got = room.gate("checks");
+        assert_eq!(got, (state, format!("{web}: {evidence}"), state == Answer::Pass));
+    }
+}
+
+#[test]
+fn times_are_told_in_their_two_largest_units() {
+    for (ms, soak, text) in [
+        (0, "1h", "0s of 1h"),
+        (1, "2s", "1ms of 2s"),
+        (999, "2s", "999ms of 2s"),
+        (1000, "2s", "1s of 2s"),
+        (61_000, "1h", "1m 1s of 1h"),
+        (3_600_000, "26h", "1h of 1d 2h"),
+        (90_061_000, "240h", "1d 1h of 10d"),
+        (86_460_000, "240h", "1d of 10d"),
+    ] {
+        let mut room = asked_room(None, &format!("soak: {soak}"));
+        let proof = room.ring_facts("dev").proofs.get_mut(&rel(2)).unwrap();
+        (proof.healthy_ms, proof.longest_ms) = (ms, ms);
+        assert_eq!(room.gate("soak").1, format!("{text} healthy in ring dev"));
+    }
+}
+
+#[test]
+fn the_health_gate_names_who_is_not_healthy_and_who_is_not_known() {
+    use crate::decide::facts::PartProof;
+    use crate::fleet::names::Owner;
+    let part = |now, why: Option<&str>| PartProof {
+        now,
+        why: why.map(str::to_owned),
+        healthy_ms: 0,
+        was_healthy: true,
+    };
+    let owner = |name: &str| Owner::Tenant(slug(name));
+    let mut room = asked_room(None, "");
+    let parts = [
+        (owner("ada-one"), part(Answer::Fail, Some("web was restarted"))),
+        (owner("bob-two"), part(Answer::Unknown, None)),
+        (owner("cy-three"), part(Answer::Pass, None)),
+    ];
+    room.ring_facts("dev").proofs.get_mut(&rel(2)).unwrap().parts = parts.into_iter().collect();
+    assert_eq!(
+        room.gate("health").1,
+        "1 of 3 healthy in ring dev; not healthy: ada-one (web was restarted); unknown: bob-two"
+    );
+}
+
+#[test]
+fn a_window_keeps_to_its_minutes() {
+    let windows = "windows: [{allow: \"09:30..17:45\"}]";
+    for (at, open) in [
+        ("2026-11-20T09:29:59Z", false),
+        ("2026-11-20T09:30:00Z", true),
+        ("2026-11-20T17:44:59Z", true),
+        ("2026-11-20T17:45:00Z", false),
+    ] {
+        let mut room = asked_room(None, windows);
+        room.now = at.parse().unwrap();
+        assert_eq!(room.gate("window").2, open, "{at}");
+    }
+}
+
+#[test]
+fn the_next_opening_is_known_though_the_clock_is_set() {
+    // In the night to 25 October 03:00 becomes 02:00 in Berlin, and to 29 March 02:00 becomes 03:00.
+    let windows = "windows: [{allow: \"02:30..03:30\", tz: Europe/Berlin}]";
+    for (at, open, until) in [
+        ("2026-10-25T00:10:00Z", false, "2026-10-25T00:30:00Z"),
+        ("2026-10-25T00:30:00Z", true, "2026-10-25T01:00:00Z"),
+        ("2026-10-25T01:10:00Z", false, "2026-10-25T01:30:00Z"),
+        ("2026-10-25T01:30:00Z", true, "2026-10-25T02:30:00Z"),
+        ("2026-03-29T00:10:00Z", false, "2026-03-29T01:00:00Z"),
+        ("2026-03-29T01:00:00Z", true, "2026-03-29T01:30:00Z"),
+        ("2026-03-29T01:30:00Z", false, "2026-03-30T00:30:00Z"),
+    ] {
+        let mut room = asked_room(None, windows);
+        room.now = at.parse().unwrap();
+        let decision = room.decide();
+        let gates = &decision.rings[1].moves[0].gates;
+        let gate = gates.iter().find(|g| g.name == "window").unwrap();
+        let is_open = gate.state == Answer::Pass;
+        assert_eq!(
+            (is_open, gate.until),
+            (open, Some(until.parse().unwrap())),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn who_stands_behind_two_things_stands_behind_both() {
+    let behind = |name: &str, unsigned: &[&str]| Behind {
+        requesters: BTreeSet::from([person(name)]),
+        unsigned: unsigned.iter().map(ToString::to_string).collect(),
+        authors: Some(Ok(BTreeSet::from([person(name)]))),
+    };
+    let mut both = behind("ana", &["1 is not signed", "2 is not signed"]);
+    both.join(&behind("ben", &["2 is not signed", "3 is not signed"]));
+    let people = BTreeSet::from([person("ana"), person("ben")]);
+    assert_eq!(both.requesters, people);
+    assert_eq!(
+        both.unsigned,
+        ["1 is not signed", "2 is not signed", "3 is not signed"]
+    );
+    assert_eq!(both.authors, Some(Ok(people)));
+    let lost = Behind {
+        authors: Some(Err("its history is shallow".to_owned())),
+        ..Behind::default()
+    };
+    both.join(&lost);
+    assert_eq!(both.authors, lost.authors, "who cannot be known is not nobody");
+    both.join(&behind("cho", &[]));
+    assert_eq!(both.authors, lost.authors);
+    let mut none = Behind::default();
+    none.join(&behind("cho", &[]));
+    assert_eq!(none.authors, Some(Ok(BTreeSet::from([person("cho")]))));
+}
+
+#[test]
+fn a_ring_waits_while_a_change_of_files_does_and_is_no_less_degraded_for_it() {
+    let mut room = signed("approval_required: true");
+    room.runs("prod", 2)
+        .has("prod", "acme", 2, "")
+        .file("prod", "acme", "");
+    let phase = |room: &Room| room.decide().ring(&ring("prod")).unwrap().phase;
+    assert_eq!(phase(&room), Phase::Synced);
+    room.file("prod", "acme", "spirit: new");
+    assert_eq!(phase(&room), Phase::Waiting);
+    room.ring_facts("prod").quarantine.insert(rel(2), quarantine());
+    assert_eq!(phase(&room), Phase::Degraded);
+    // What may run waits for nothing.
+    let mut free = signed("tenant_changes: free");
+    free.runs("prod", 2)
+        .has("prod", "acme", 2, "")
+        .file("prod", "acme", "spirit: new");
+    assert_eq!(phase(&free), Phase::Synced);
+}
