@@ -258,7 +258,7 @@ impl Job {
         let passed = answers.len() - failed.len() - unknown.len();
         let mut evidence = format!("{passed} of {} passed in ring {}", answers.len(), self.from);
         for (tenant, why) in failed.iter().chain(&unknown).take(NAMED) {
-            evidence += &format!("; {tenant}: {}", Safe::new(*why));
+            evidence += &format!("; {tenant}: {}", Safe::new(why));
         }
         let more = (failed.len() + unknown.len()).saturating_sub(NAMED);
         if more > 0 {

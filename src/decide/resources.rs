@@ -107,6 +107,9 @@ const KINDS: [Kind; 2] = [
     },
 ];
 
+/// Who asks for a port of the host, and whether that is new.
+type Holder<'a> = ((&'a Owner, &'a str), &'a HostPort, bool);
+
 /// What there is before a change, and what there is after it.
 struct Change<'a> {
     before: Vec<Load<'a>>,
@@ -160,7 +163,7 @@ impl Change<'_> {
 
     /// Ports that two services would hold, where the change brings that about.
     fn clashes(&self) -> Vec<String> {
-        let mut held: BTreeMap<u16, Vec<((&Owner, &str), &HostPort, bool)>> = BTreeMap::new();
+        let mut held: BTreeMap<u16, Vec<Holder<'_>>> = BTreeMap::new();
         let mut clashes = Vec::new();
         for (key, needs) in &self.after.0 {
             for port in &needs.ports {

@@ -133,3 +133,32 @@ fn a_first_deployment_and_a_way_back_have_no_waves() {
     room.input("dev").candidate.as_mut().unwrap().pinned = true;
     assert_eq!(go(&room), NAMES);
 }
+
+#[test]
+fn who_is_held_stops_or_is_of_another_ring_takes_nobodys_turn() {
+    use crate::decide::records::Held;
+    let others = |room: &Room| {
+        let go = go(room);
+        go.into_iter()
+            .filter(|name| name != "ada-one")
+            .collect::<Vec<_>>()
+    };
+    let first = || five("max_parallel: 1");
+    assert_eq!(others(&first()), [""; 0], "ada-one is the first");
+    let mut room = first();
+    let held = Held {
+        hold: Err("it is no YAML".to_owned()),
+        by: Err("it is not signed".to_owned()),
+    };
+    room.records.held_tenants.insert(slug("ada-one"), held);
+    assert_eq!(others(&room), ["bob-two"]);
+    let mut room = first();
+    room.has("dev", "ada-one", 2, "state: stopped")
+        .file("dev", "ada-one", "state: stopped");
+    assert_eq!(others(&room), ["bob-two"], "{:?}", room.decide().tenants);
+    let mut room = first();
+    room.has("dev", "ada-one", 1, "");
+    room.facts.tenants.get_mut("ada-one").unwrap().ring = ring("elsewhere");
+    room.input("dev").tenants.remove("ada-one");
+    assert_eq!(others(&room), ["bob-two"]);
+}

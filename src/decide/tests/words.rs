@@ -253,3 +253,190 @@ fn a_ring_waits_while_a_change_of_files_does_and_is_no_less_degraded_for_it() {
         .file("prod", "acme", "spirit: new");
     assert_eq!(phase(&free), Phase::Synced);
 }
+
+#[test]
+fn nothing_is_pruned_while_anything_of_a_ring_cannot_be_read() {
+    type Change = fn(&mut RingInput);
+    let cases: &[(Change, bool)] = &[
+        (|_| (), false),
+        (|i| i.unread = true, true),
+        (|i| i.tip = None, true),
+        (|i| i.tenant_errors.push("acme.yaml:1:1: bad".to_owned()), true),
+    ];
+    for (change, stays) in cases {
+        let mut room = signed("");
+        change(room.input("prod"));
+        assert_eq!(room.decide().ring(&ring("prod")).unwrap().no_prune, *stays);
+    }
+}
+
+#[test]
+fn a_ring_whose_branch_is_gone_waits_for_it_though_its_release_goes_on() {
+    let mut room = signed("");
+    assert_eq!(room.decide().rings[1].phase, Phase::Synced);
+    room.input("prod").tip = None;
+    let decision = room.decide();
+    let prod = &decision.rings[1];
+    assert_eq!((prod.target, prod.phase), (Some(rel(2)), Phase::Waiting));
+    assert_eq!(prod.moves[0].state, MoveState::Open);
+}
+
+/// prod moves to 2 with files, which acme was asked for.
+fn both_begun(begun: Option<&str>, asked: &str) -> Room {
+    let mut room = signed("approval_required: true");
+    room.has("prod", "acme", 1, "")
+        .file("prod", "acme", "spirit: new");
+    let with = Some(release(2).content);
+    room.input("prod").tenants.get_mut("acme").unwrap().asks.with = with;
+    room.facts.tenants.get_mut("acme").unwrap().asked = Some((rel(2), files_ref("acme", "prod", asked)));
+    room.moves("prod", 2);
+    let ten = |more| {
+        files_of_ring(&BTreeMap::from([(
+            slug("acme"),
+            files("acme", "prod", more).files,
+        )]))
+    };
+    room.ring_facts("prod").moving.as_mut().unwrap().files = begun.map(ten);
+    room
+}
+
+#[test]
+fn what_has_begun_goes_on_whether_its_files_were_taken_already_or_not() {
+    for (begun, asked, goes) in [
+        (Some("spirit: new"), "spirit: new", true),
+        (Some("spirit: new"), "", true),
+        (None, "", true),
+        (Some("spirit: other"), "", false),
+    ] {
+        let decision = both_begun(begun, asked).decide();
+        let moves = &decision.rings[1].moves;
+        let release = moves.iter().find(|m| m.kind != MoveKind::Tenants).unwrap();
+        assert_eq!(
+            release.state == MoveState::Open,
+            goes,
+            "{begun:?} {asked}: {moves:?}"
+        );
+    }
+}
+
+#[test]
+fn files_under_way_hold_up_neither_a_first_deployment_nor_the_fix_of_a_rollout() {
+    let mut room = Room::new(&[("dev", "auto_deploy: true")]);
+    room.asked("dev", 1)
+        .has("dev", "acme", 1, "")
+        .file("dev", "acme", "");
+    room.facts.tenants.get_mut("acme").unwrap().good = None;
+    assert_eq!(room.decide().rings[0].moves[0].state, MoveState::Open);
+    // It rolls out with files, and is not healthy.
+    let mut room = Room::new(&[("dev", "auto_deploy: true")]);
+    room.runs("dev", 1).moves("dev", 2).asked("dev", 3);
+    room.has("dev", "acme", 1, "").file("dev", "acme", "spirit: new");
+    let asked = (rel(2), files_ref("acme", "dev", "spirit: new"));
+    room.facts.tenants.get_mut("acme").unwrap().asked = Some(asked);
+    assert_eq!(room.decide().rings[0].target, Some(rel(3)));
+}
+
+#[test]
+fn a_ring_stays_on_what_failed_only_where_more_of_it_is_there() {
+    let mut room = Room::new(&[("dev", "rollback_on_failure: false")]);
+    room.runs("dev", 1);
+    room.ring_facts("dev").quarantine.insert(rel(2), quarantine());
+    assert_eq!(room.decide().rings[0].target, Some(rel(1)), "nobody is there");
+    room.has("dev", "ada-one", 1, "").has("dev", "bob-two", 2, "");
+    assert_eq!(
+        room.decide().rings[0].target,
+        Some(rel(1)),
+        "as many here as there"
+    );
+    room.has("dev", "cy-three", 2, "");
+    assert_eq!(room.decide().rings[0].target, Some(rel(2)));
+}
+
+#[test]
+fn only_files_that_failed_have_gone_back() {
+    for (failed, gone_back) in [(true, true), (false, false)] {
+        let mut room = Room::new(&[("dev", "")]);
+        room.runs("dev", 1)
+            .has("dev", "acme", 1, "")
+            .file("dev", "acme", "spirit: new");
+        let new = room.rings["dev"].tenants["acme"].files.files;
+        if failed {
+            let facts = room.facts.tenants.get_mut("acme").unwrap();
+            facts.quarantine.insert(new, quarantine());
+        } else {
+            room.misfit("dev", "acme");
+        }
+        let decision = room.decide();
+        assert_eq!(decision.tenants["acme"].gone_back, gone_back);
+    }
+}
+
+#[test]
+fn of_a_new_tenant_that_has_nothing_to_do_nothing_is_said() {
+    let said = |room: &Room| room.decide().rings[0].conditions.clone();
+    let mut room = Room::new(&[("dev", "")]);
+    room.file("dev", "acme", "");
+    assert_eq!(said(&room), [""; 0], "the ring runs nothing");
+    room.runs("dev", 1).file("dev", "acme", "state: stopped");
+    room.input("dev")
+        .tenant_errors
+        .push("other.yaml:1:1: bad".to_owned());
+    assert_eq!(
+        said(&room),
+        ["other.yaml:1:1: bad"],
+        "it is stopped, and nothing runs"
+    );
+    room.file("dev", "acme", "").misfit("dev", "acme");
+    assert_eq!(said(&room).len(), 2, "it would run: {:?}", said(&room));
+}
+
+#[test]
+fn a_tenant_that_is_kept_moves_only_where_it_has_not_run_so() {
+    // Its file is gone, and its stop waits for an approval.
+    let moves = |release: u8, good: &str, asked: &str| {
+        let mut room = signed("approval_required: true");
+        room.runs("prod", 2).has("prod", "acme", release, good);
+        let asked = (rel(release), files_ref("acme", "prod", asked));
+        room.facts.tenants.get_mut("acme").unwrap().asked = Some(asked);
+        let decision = room.decide();
+        let acme = &decision.tenants["acme"];
+        assert_eq!((acme.task, acme.release), (Task::Run, Some(rel(2))));
+        acme.moves
+    };
+    assert!(!moves(2, "", ""));
+    assert!(moves(1, "", ""));
+    assert!(moves(2, "", "spirit: new"));
+    assert!(moves(1, "", "spirit: new"));
+}
+
+#[test]
+fn the_budget_counts_what_a_ring_was_asked_to_run() {
+    let names = ["ada-one", "bob-two", "cy-three", "dan-four", "eve-five"];
+    let stops = |unasked: bool, elsewhere: bool| {
+        let mut room = Room::new(&[("dev", "tenant_changes: free"), ("prod", "tenant_changes: free")]);
+        room.runs("dev", 1).runs("prod", 1);
+        for (n, name) in names.iter().enumerate() {
+            room.has("dev", name, 1, "");
+            if n < 2 {
+                room.file("dev", name, "state: stopped");
+            } else {
+                room.file("dev", name, "");
+            }
+        }
+        for name in ["fay-six", "gil-seven", "hal-eight", "ivy-nine", "jon-ten"] {
+            if elsewhere {
+                room.has("prod", name, 1, "").file("prod", name, "");
+            } else if unasked {
+                room.has("dev", name, 1, "").file("dev", name, "");
+                room.facts.tenants.get_mut(name).unwrap().asked = None;
+            }
+        }
+        let tenants = room.decide().tenants;
+        tenants.values().filter(|t| t.task == Task::Stop).count()
+    };
+    // One of five may go at once; those of another ring, and those that were asked for nothing, make it no more.
+    assert_eq!(
+        (stops(false, false), stops(false, true), stops(true, false)),
+        (0, 0, 0)
+    );
+}

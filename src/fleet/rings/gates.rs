@@ -157,10 +157,8 @@ fn check(item: &Node, reader: &Reader) -> Option<Check> {
     let string = |key| fields.get(key).and_then(|n| reader.string(n));
     let named = string("service").map(|s| s.value);
     let names_release = fields.get("names_release").map(|n| (n, reader.boolean(n)));
-    let names = names_release.as_ref().and_then(|(_, names)| *names);
-    let http = fields
-        .get("http")
-        .map(|n| http(n, names.unwrap_or_default(), reader));
+    let versioned = names_release.as_ref().is_some_and(|(_, on)| *on == Some(true));
+    let http = fields.get("http").map(|n| http(n, versioned, reader));
     let tcp = fields.get("tcp").map(|n| tcp(n, reader));
     let exec = fields.get("exec").map(|n| exec(n, reader));
     let name = string("name").map(|s| s.value);

@@ -8,7 +8,7 @@ use jiff::ToSpan as _;
 
 use super::super::gates::{PRINCIPALS, person};
 use super::super::*;
-use crate::decide::facts::{PartProof, Proof};
+use crate::decide::facts::PartProof;
 use crate::decide::records::{Held, Record};
 use crate::fleet::decisions::{Approval, Binding, Verdict};
 use crate::fleet::names::{Owner, PrincipalName};
@@ -361,9 +361,10 @@ impl Model {
     fn observed(&mut self, name: &str, tenant: &str) {
         let (release, _) = self.room.facts.tenants[tenant].asked.clone().unwrap();
         let now = self.health(name, tenant);
-        let passed = self.last.map_or(0, |last| {
-            (self.room.now - last).total(jiff::Unit::Second).unwrap() as u64
-        });
+        let passed = self
+            .last
+            .map_or(0, |last| self.room.now.duration_since(last).as_secs());
+        let passed = u64::try_from(passed).unwrap();
         let proof = self.room.ring_facts(name).proofs.entry(release).or_default();
         proof.displaced = None;
         let part = proof
@@ -455,7 +456,7 @@ impl Model {
         if let Some(proof) = before.and_then(|before| of_ring.proofs.get_mut(&before)) {
             proof.displaced = Some(now);
         }
-        let proof = of_ring.proofs.entry(release).or_insert_with(Proof::default);
+        let proof = of_ring.proofs.entry(release).or_default();
         proof.succeeded.get_or_insert(now);
     }
 
