@@ -55,7 +55,7 @@ bench: tools agent engine ## measure: the pure rooms, and the whole beside docke
 fuzz: tools ## every parser on random input, a minute each (needs cargo-fuzz)
 	@scripts/fuzz
 
-mutants: tools ## what the tests of `decide` do not notice (needs cargo-mutants, an hour)
+mutants: tools ## which changes of `decide` its tests do not notice (five minutes)
 	@scripts/mutants
 
 # Built as `make test` builds it: on two cores from nothing that takes about half as long as a release build, and the

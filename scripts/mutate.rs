@@ -36,13 +36,28 @@ impl Mutator<'_> {
     fn wrap(&mut self, span: proc_macro2::Span, before: String, after: &str) {
         let range = span.byte_range();
         let long = isize::try_from(range.len()).unwrap();
-        self.edits.push(Edit { at: range.start, order: (2, -long), takes: 0, text: before });
-        self.edits.push(Edit { at: range.end, order: (0, long), takes: 0, text: after.to_owned() });
+        self.edits.push(Edit {
+            at: range.start,
+            order: (2, -long),
+            takes: 0,
+            text: before,
+        });
+        self.edits.push(Edit {
+            at: range.end,
+            order: (0, long),
+            takes: 0,
+            text: after.to_owned(),
+        });
     }
 
     fn instead(&mut self, span: proc_macro2::Span, text: &str) {
         let range = span.byte_range();
-        self.edits.push(Edit { at: range.start, order: (1, 0), takes: range.len(), text: text.to_owned() });
+        self.edits.push(Edit {
+            at: range.start,
+            order: (1, 0),
+            takes: range.len(),
+            text: text.to_owned(),
+        });
     }
 
     /// `f(1, &(left), &(right))` for `left op right`.
@@ -63,24 +78,39 @@ impl Mutator<'_> {
                 "bool" => &["true", "false"],
                 "Option" => &["None"],
                 "u64" | "usize" | "u32" => &["0", "1"],
-                "String" | "Vec" | "BTreeMap" | "BTreeSet" | "Judged" | "Parts" | "Open" => &["Default::default()"],
+                "String" | "Vec" | "BTreeMap" | "BTreeSet" | "Judged" | "Parts" | "Open" => {
+                    &["Default::default()"]
+                }
                 _ => &[],
             },
         };
         let mut text = String::new();
         for value in values {
-            let n = self.mutant(sig.ident.span(), &format!("{} returns {value} at once", sig.ident));
+            let n = self.mutant(
+                sig.ident.span(),
+                &format!("{} returns {value} at once", sig.ident),
+            );
             text += &format!("if crate::mutant::on({n}) {{ return {value}; }}");
         }
         let at = block.brace_token.span.open().byte_range().end;
-        self.edits.push(Edit { at, order: (2, isize::MIN), takes: 0, text });
+        self.edits.push(Edit {
+            at,
+            order: (2, isize::MIN),
+            takes: 0,
+            text,
+        });
     }
 }
 
 /// The last word of a type's name.
 fn last(kind: &Type) -> String {
     match kind {
-        Type::Path(path) => path.path.segments.last().map(|s| s.ident.to_string()).unwrap_or_default(),
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .map(|s| s.ident.to_string())
+            .unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -90,7 +120,10 @@ fn is_bound(expr: &Expr) -> bool {
     struct Look(bool);
     impl Visit<'_> for Look {
         fn visit_expr(&mut self, e: &Expr) {
-            self.0 |= matches!(e, Expr::Try(_) | Expr::Return(_) | Expr::Let(_) | Expr::Await(_) | Expr::Continue(_));
+            self.0 |= matches!(
+                e,
+                Expr::Try(_) | Expr::Return(_) | Expr::Let(_) | Expr::Await(_) | Expr::Continue(_)
+            );
             visit::visit_expr(self, e);
         }
     }
@@ -125,8 +158,12 @@ impl<'ast> Visit<'ast> for Mutator<'_> {
             BinOp::Le(_) => both("le", &["<= becomes <", "<= becomes >"], "&"),
             BinOp::Gt(_) => both("gt", &["> becomes >=", "> becomes <"], "&"),
             BinOp::Ge(_) => both("ge", &[">= becomes >", ">= becomes <"], "&"),
-            BinOp::And(_) if !is_bound(&of.left) && !is_bound(&of.right) => both("and", &["&& becomes ||"], "||"),
-            BinOp::Or(_) if !is_bound(&of.left) && !is_bound(&of.right) => both("or", &["|| becomes &&"], "||"),
+            BinOp::And(_) if !is_bound(&of.left) && !is_bound(&of.right) => {
+                both("and", &["&& becomes ||"], "||")
+            }
+            BinOp::Or(_) if !is_bound(&of.left) && !is_bound(&of.right) => {
+                both("or", &["|| becomes &&"], "||")
+            }
             BinOp::Add(_) if !is_text(&of.right) => both("add", &["+ becomes -"], ","),
             BinOp::Sub(_) => both("sub", &["- becomes +"], ","),
             BinOp::Mul(_) => both("mul", &["* becomes /"], ","),
@@ -178,7 +215,12 @@ impl<'ast> Visit<'ast> for Mutator<'_> {
 
 fn mutated(file: &str, source: &str, count: &mut usize) -> String {
     let parsed = syn::parse_file(source).unwrap();
-    let mut mutator = Mutator { file: file.to_owned(), source, edits: Vec::new(), count };
+    let mut mutator = Mutator {
+        file: file.to_owned(),
+        source,
+        edits: Vec::new(),
+        count,
+    };
     mutator.visit_file(&parsed);
     let mut edits = mutator.edits;
     edits.sort_by_key(|e| (e.at, e.order));
@@ -193,7 +235,10 @@ fn mutated(file: &str, source: &str, count: &mut usize) -> String {
 
 fn walk(from: &Path, to: &Path, top: &Path, count: &mut usize) {
     std::fs::create_dir_all(to).unwrap();
-    let mut entries: Vec<_> = std::fs::read_dir(from).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut entries: Vec<_> = std::fs::read_dir(from)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     entries.sort();
     for path in entries {
         let target = to.join(path.file_name().unwrap());

@@ -440,3 +440,54 @@ fn the_budget_counts_what_a_ring_was_asked_to_run() {
         (0, 0, 0)
     );
 }
+
+#[test]
+fn a_tenant_with_nothing_to_go_back_to_goes_on_with_files_that_failed() {
+    let mut room = Room::new(&[("dev", "")]);
+    room.runs("dev", 1)
+        .has("dev", "acme", 1, "")
+        .file("dev", "acme", "");
+    let facts = room.facts.tenants.get_mut("acme").unwrap();
+    facts.good = None;
+    facts
+        .quarantine
+        .insert(files("acme", "dev", "").files, quarantine());
+    let decision = room.decide();
+    let acme = &decision.tenants["acme"];
+    assert_eq!((acme.task, acme.gone_back), (Task::Run, false));
+    assert_eq!(acme.conditions, [""; 0]);
+}
+
+#[test]
+fn who_was_sick_before_is_so_until_it_has_been_healthy_on_the_new_release() {
+    use crate::decide::facts::{PartProof, Proof};
+    use crate::fleet::names::Owner;
+    let acme = Owner::Tenant(slug("acme"));
+    let proof = |now, was_healthy| Proof {
+        parts: BTreeMap::from([(
+            acme.clone(),
+            PartProof {
+                now,
+                why: None,
+                healthy_ms: 0,
+                was_healthy,
+            },
+        )]),
+        ..Proof::default()
+    };
+    let mut facts = RingFacts {
+        running: Some(rel(1)),
+        ..RingFacts::default()
+    };
+    assert!(!facts.was_sick(&acme, &rel(2)), "nothing is known of it");
+    facts.proofs.insert(rel(1), proof(Answer::Fail, true));
+    assert!(facts.was_sick(&acme, &rel(2)));
+    assert!(!facts.was_sick(&acme, &rel(1)), "of what it runs it is evidence");
+    for (was_healthy, sick) in [(false, true), (true, false)] {
+        facts.proofs.insert(rel(2), proof(Answer::Fail, was_healthy));
+        assert_eq!(facts.was_sick(&acme, &rel(2)), sick);
+    }
+    facts.proofs.insert(rel(1), proof(Answer::Pass, true));
+    facts.proofs.remove(&rel(2));
+    assert!(!facts.was_sick(&acme, &rel(2)));
+}
