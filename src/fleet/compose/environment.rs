@@ -221,11 +221,17 @@ fn file_values(
     let Some(path) = top::inside(ctx.reader, node, ctx.release) else {
         return Vec::new();
     };
+    let help = match key {
+        "env_file" => {
+            "commit it there without what is secret, or let it be absent: `{path: …, required: false}`"
+        }
+        _ => top::COMMIT,
+    };
     match ctx.release.find(&path) {
         Found::File(_) => {}
         Found::Nothing => {
             if required {
-                top::not_held(ctx.reader, &node.at, &path);
+                top::not_held(ctx.reader, &node.at, &path, help);
             }
             return Vec::new();
         }

@@ -121,7 +121,7 @@ pub fn read(reader: &Reader, release: &ReleaseFiles, path: &str, at: &At) -> Opt
     match release.find(path) {
         Found::File(_) => {}
         Found::Nothing => {
-            top::not_held(reader, at, path);
+            top::not_held(reader, at, path, top::COMMIT);
             return None;
         }
         Found::Folder(_) => {

@@ -99,7 +99,7 @@ fn one(
                 "every file of `desired/services/` is read: this one is, without `include` too",
             );
         } else {
-            top::not_held(reader, &at, &path);
+            top::not_held(reader, &at, &path, top::COMMIT);
         }
         return;
     }
@@ -148,7 +148,7 @@ fn values(
         };
         match origin.release.find(&path) {
             Found::File(_) => out.extend(super::files::dotenv_of(release, &path, reader)),
-            _ => top::not_held(reader, &node.at, &path),
+            _ => top::not_held(reader, &node.at, &path, top::COMMIT),
         }
     }
     out

@@ -340,19 +340,22 @@ pub fn held_file(reader: &Reader, node: &Node, release: &ReleaseFiles) -> Option
             None
         }
         Found::Nothing => {
-            not_held(reader, &node.at, &path);
+            not_held(reader, &node.at, &path, COMMIT);
             None
         }
     }
 }
 
+/// What to do about a file that the release does not hold.
+pub const COMMIT: &str = "commit the file there";
+
 /// The release does not hold a file that it must hold.
-pub fn not_held(reader: &Reader, at: &At, path: &str) {
+pub fn not_held(reader: &Reader, at: &At, path: &str, help: &str) {
     reader.error(
         "missing-file",
         at,
         format!("the release holds no `{}{}`", release::FOLDER, Safe::new(path)),
-        "commit the file there",
+        help,
     );
 }
 
