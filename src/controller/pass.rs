@@ -190,7 +190,7 @@ impl Controller {
         hold_removals(&mut plan, &mut gathered, request);
         self.record(&plan, &wanted, &seen, &facts, &gathered.decision, now)
             .await?;
-        self.write_back(&mut gathered, &facts)?;
+        self.write_back(&mut gathered, &facts);
         let policy = Arc::clone(&gathered.policy);
         scope_plan(&mut plan, &acting, &gathered.decision);
         self.note_last(gathered, &wanted, seen, plan);

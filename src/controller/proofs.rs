@@ -212,7 +212,7 @@ impl Controller {
         for object in services {
             part.unchecked &= object.job || matches!(object.health, HealthSource::Running { .. });
             let serving = serving(object, view);
-            let (answer, why) = self.judged(object, serving, view);
+            let (answer, why) = judged(object, serving, view);
             if let Some((container, details)) = serving.and_then(|c| Some((c, self.looks.of(&c.id)?)))
                 && !object.job
             {
@@ -233,36 +233,6 @@ impl Controller {
             }
         }
         Some(part)
-    }
-
-    fn judged(
-        &self,
-        object: &ServiceObject,
-        serving: Option<&SeenContainer>,
-        view: &View<'_>,
-    ) -> (Answer, String) {
-        let name = &object.key.service;
-        let done = view.facts.jobs_done.get(&object.key);
-        if object.job && done.is_some_and(|done| done.contains(&object.hash)) {
-            return (Answer::Pass, String::new());
-        }
-        let Some(container) = serving else {
-            // What was good here and is gone was taken away; anything else is on its way.
-            let own = view.containers.get(&(&object.key.owner, name.as_str()));
-            let comes = own.into_iter().flatten().any(|c| c.spec == Some(object.hash));
-            return if !comes && view.facts.good_specs.get(&object.key) == Some(&object.hash) {
-                (Answer::Fail, format!("{name} is gone"))
-            } else {
-                (Answer::Unknown, format!("{name} does not serve yet"))
-            };
-        };
-        let probed = view.probed.get(&container.id).copied();
-        match judge(object, container, probed, view.now) {
-            Health::Healthy => (Answer::Pass, String::new()),
-            Health::Unhealthy => (Answer::Fail, format!("{name} is not healthy")),
-            Health::Starting => (Answer::Unknown, format!("{name} is starting")),
-            Health::Unknown => (Answer::Unknown, format!("the health of {name} is not known")),
-        }
     }
 
     /// How long what moves must stay healthy in a ring.
@@ -290,6 +260,32 @@ impl Observed<'_> {
     pub(super) fn is_done(&self, owner: &Owner) -> bool {
         let part = self.proof.and_then(|p| p.parts.get(owner));
         part.is_none_or(|p| p.now == Answer::Pass && p.healthy_ms >= self.observe_ms)
+    }
+}
+
+/// What one service says.
+fn judged(object: &ServiceObject, serving: Option<&SeenContainer>, view: &View<'_>) -> (Answer, String) {
+    let name = &object.key.service;
+    let done = view.facts.jobs_done.get(&object.key);
+    if object.job && done.is_some_and(|done| done.contains(&object.hash)) {
+        return (Answer::Pass, String::new());
+    }
+    let Some(container) = serving else {
+        // What was good here and is gone was taken away; anything else is on its way.
+        let own = view.containers.get(&(&object.key.owner, name.as_str()));
+        let comes = own.into_iter().flatten().any(|c| c.spec == Some(object.hash));
+        return if !comes && view.facts.good_specs.get(&object.key) == Some(&object.hash) {
+            (Answer::Fail, format!("{name} is gone"))
+        } else {
+            (Answer::Unknown, format!("{name} does not serve yet"))
+        };
+    };
+    let probed = view.probed.get(&container.id).copied();
+    match judge(object, container, probed, view.now) {
+        Health::Healthy => (Answer::Pass, String::new()),
+        Health::Unhealthy => (Answer::Fail, format!("{name} is not healthy")),
+        Health::Starting => (Answer::Unknown, format!("{name} is starting")),
+        Health::Unknown => (Answer::Unknown, format!("the health of {name} is not known")),
     }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Controller;
 use super::gather::Gathered;
-use super::{Controller, ControllerError};
 use crate::apply::Progress;
 use crate::decide::facts::Facts;
 use crate::decide::{MoveState, RingDecision};
@@ -25,11 +25,7 @@ pub(super) type Tried = BTreeMap<RingName, (ReleaseId, CommitId, Option<String>)
 
 impl Controller {
     /// Makes the pins of rings that went back agree with what they run.
-    pub(super) fn write_back(
-        &mut self,
-        gathered: &mut Gathered,
-        facts: &Facts,
-    ) -> Result<(), ControllerError> {
+    pub(super) fn write_back(&mut self, gathered: &mut Gathered, facts: &Facts) {
         let mut tried = Tried::new();
         for ring in &mut gathered.decision.rings {
             let Some((loser, winner)) = gone_back(ring, facts) else {
@@ -46,7 +42,6 @@ impl Controller {
             tried.insert(ring.name.clone(), (loser, gathered.control.clone(), told));
         }
         self.written_back = tried;
-        Ok(())
     }
 
     /// What a look tells of it: nothing is written.
@@ -63,7 +58,8 @@ impl Controller {
 
     /// What was proposed for a ring that has not gone back, or was asked for something else since, is wanted no more.
     fn withdraw(&mut self, ring: &RingName) {
-        if self.written_back.contains_key(ring) {
+        let from_before = self.pass == 1 && self.parts.books.taking(ring).is_some();
+        if from_before || self.written_back.contains_key(ring) {
             self.parts.books.withdraw(ring);
         }
     }

@@ -9,7 +9,7 @@ use super::gate::{Answer, Gate, all_pass};
 use super::gates::{Case, Judged};
 use super::records::Held;
 use super::resources::{self, Open, Parts};
-use super::{Candidate, Move, MoveKind, MoveState, Phase, RingDecision, RingInput, World, undeclared};
+use super::{Candidate, Move, MoveKind, MoveState, Phase, RingDecision, RingInput, Under, World, undeclared};
 use crate::fleet::decisions::Moved;
 use crate::fleet::names::{FilesId, Owner, ReleaseId, RingName, Slug};
 use crate::fleet::rings::Ring;
@@ -304,28 +304,72 @@ impl<'a> Side<'a> {
         .collect()
     }
 
+    /// What kind of move a candidate is, from where, and to where.
+    fn ends(&self, to: Option<ReleaseId>) -> (MoveKind, Option<Moved>, Option<Moved>) {
+        let running = self.facts.running;
+        match (to, &self.with) {
+            (Some(to), Some(with)) => {
+                let from = running.map(|r| Moved::Both(r, with.from()));
+                (MoveKind::Both, from, Some(Moved::Both(to, with.to())))
+            }
+            (to, _) => {
+                let first = running.is_none();
+                let kind = if first { MoveKind::Both } else { MoveKind::Release };
+                (kind, running.map(Moved::Release), to.map(Moved::Release))
+            }
+        }
+    }
+
+    /// The gates of a move to another release. `under`: the policy before the commit that asks for it, where that changed both.
+    fn judge_release(&self, candidate: &Candidate, open: &Open, under: Option<&Under>) -> Judged {
+        let to = candidate.release.as_ref().ok().map(|r| r.id);
+        let (_, from, moved) = self.ends(to);
+        let mut judged = Judged::default();
+        judged.gates.push(self.release_gate(candidate));
+        let (Some(release), Some(moved)) = (to, moved) else {
+            return judged;
+        };
+        let with = self.with.as_ref();
+        let files = with.map_or(self.files.before(), Change::after);
+        let mut behind = candidate.behind.clone();
+        if let Some(with) = with {
+            behind.join(&with.behind());
+        }
+        let before = under.and_then(|under| under.policy.rings.get(self.ring.name.as_str()));
+        let world = under.map(|under| World {
+            policy: &under.policy,
+            ..*self.world
+        });
+        let case = Case {
+            world: world.as_ref().unwrap_or(self.world),
+            ring: before.unwrap_or(self.ring),
+            input: self.input,
+            facts: self.facts,
+            request: &candidate.request,
+            from,
+            to: moved,
+            behind: &behind,
+            resources: self.resources(release, files, open),
+            policy: under.map(|under| under.id).or(self.input.policy),
+        };
+        // A pin that names the last healthy one is a rollback: what was proven here needs no other proof. Files that go
+        // along were not.
+        let back = candidate.pinned && self.facts.previous == Some(release);
+        let more = match with {
+            None if back => case.rollback(),
+            Some(_) if back => case.files(),
+            _ => case.release(release),
+        };
+        judged.gates.extend(more.gates);
+        judged.words.extend(more.words);
+        judged
+    }
+
     /// The move to another release: its gates, and the ring's target if they pass.
     fn release_move(&mut self, candidate: &Candidate, open: &Open, out: &mut RingDecision) {
         let to = candidate.release.as_ref().ok().map(|r| r.id);
         let with = self.with.as_ref();
-        let (kind, from, moved) = match (to, with) {
-            (Some(to), Some(with)) => {
-                let from = self.facts.running.map(|r| Moved::Both(r, with.from()));
-                (MoveKind::Both, from, Some(Moved::Both(to, with.to())))
-            }
-            (to, _) => {
-                let kind = if self.facts.running.is_none() {
-                    MoveKind::Both
-                } else {
-                    MoveKind::Release
-                };
-                (
-                    kind,
-                    self.facts.running.map(Moved::Release),
-                    to.map(Moved::Release),
-                )
-            }
-        };
+        let (kind, from, moved) = self.ends(to);
         let name = self.ring.name.as_str();
         let under = self.input.pin_under.as_ref();
         let under = under.filter(|u| candidate.pinned && u.policy.rings.get(name).is_some());
@@ -336,42 +380,7 @@ impl<'a> Side<'a> {
             ));
         }
         let policy = under.map(|under| under.id).or(self.input.policy);
-        let mut judged = Judged::default();
-        judged.gates.push(self.release_gate(candidate));
-        if let (Some(release), Some(moved)) = (to, moved) {
-            let files = with.map_or(self.files.before(), Change::after);
-            let mut behind = candidate.behind.clone();
-            if let Some(with) = with {
-                behind.join(&with.behind());
-            }
-            let before = under.and_then(|under| under.policy.rings.get(name));
-            let world = under.map(|under| World {
-                policy: &under.policy,
-                ..*self.world
-            });
-            let case = Case {
-                world: world.as_ref().unwrap_or(self.world),
-                ring: before.unwrap_or(self.ring),
-                input: self.input,
-                facts: self.facts,
-                request: &candidate.request,
-                from,
-                to: moved,
-                behind: &behind,
-                resources: self.resources(release, files, open),
-                policy,
-            };
-            // A pin that names the last healthy one is a rollback: what was proven here needs no other proof. Files that go
-            // along were not.
-            let back = candidate.pinned && self.facts.previous == Some(release);
-            let more = match with {
-                None if back => case.rollback(),
-                Some(_) if back => case.files(),
-                _ => case.release(release),
-            };
-            judged.gates.extend(more.gates);
-            judged.words.extend(more.words);
-        }
+        let mut judged = self.judge_release(candidate, open, under);
         judged.gates.extend(self.hold_gate());
         let started = self.is_started(to, with.map(Change::to));
         let failed = to.and_then(|to| self.facts.quarantine.get(&to));

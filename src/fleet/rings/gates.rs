@@ -155,7 +155,7 @@ fn checks(node: &Node, reader: &Reader) -> Vec<Check> {
 fn check(item: &Node, reader: &Reader) -> Option<Check> {
     let fields = reader.fields(item, "the check")?;
     let string = |key| fields.get(key).and_then(|n| reader.string(n));
-    let named = string("service").map(|s| s.value);
+    let of_service = string("service").map(|s| s.value);
     let names_release = fields.get("names_release").map(|n| (n, reader.boolean(n)));
     let versioned = names_release.as_ref().is_some_and(|(_, on)| *on == Some(true));
     let http = fields.get("http").map(|n| http(n, versioned, reader));
@@ -185,7 +185,7 @@ fn check(item: &Node, reader: &Reader) -> Option<Check> {
         );
         return None;
     }
-    let Some(service) = named.or(host) else {
+    let Some(service) = of_service.or(host) else {
         reader.error(
             "bad-check",
             &item.at,
