@@ -17,6 +17,7 @@ fn two_rings(name: &str) -> SimulatedFleet {
             "rings/rings.yaml",
             "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 0s}}\n  staging: {id: 1, rollout: {observe: 0s}}\n",
         )
+        .write("ringfence.yaml", &format!("{}control_branch: main\n", fleet.settings()))
         .write("desired/tenants/one.yaml", &tenant("one", "dev"))
         .write("desired/tenants/two.yaml", &tenant("two", "staging"))
         .commit("rings");

@@ -29,9 +29,11 @@ fn a_branch_that_nobody_has_checked_out_takes_the_commit() {
         fleet.git(&["switch", "-q", "-c", "elsewhere"]);
     });
     let pin = pin_at(&fleet, "main");
+    let said = fleet.ringfence(&["why", "staging"]);
     assert!(
         pin.contains(&good) && pin.contains("failed here and went back"),
-        "{pin}"
+        "{pin}
+{said}"
     );
     let log = fleet.git(&["log", "-1", "--format=%an %s", "main"]);
     assert!(log.starts_with("ringfence staging: back to rel-"), "{log}");
