@@ -12,6 +12,7 @@ mod extension;
 mod files;
 mod gpus;
 mod health;
+mod host;
 mod image;
 mod include;
 mod keys;

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use super::super::yaml::{Kind, Node};
 use super::convert::{Context, VolumeUse};
+use super::host;
 use super::release::{self, Found};
 use super::service::{FileSet, Mount, MountSource};
 use super::tmpfs::{bytes, octal};
 use super::top::{self, is_name, note, says_something};
 use crate::diagnostic::{At, Finding, did_you_mean};
 use crate::text::Safe;
-
-/// Host files that need no grant, read-only.
-const HARMLESS: &[&str] = &["/etc/localtime", "/etc/timezone"];
 
 /// Mount options of the short form that change nothing here.
 const QUIET_OPTIONS: &[&str] = &[
@@ -97,7 +95,7 @@ fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
     let text = ctx.reader.string(item)?.value;
     if text.contains('\\') {
         // A drive letter's colon parts nothing.
-        host(ctx, &item.at, &text, "")?;
+        host::path(ctx, &item.at, &text, "")?;
     }
     let mut parts = text.split(':');
     let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -297,7 +295,7 @@ fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Op
         }
         source
     } else if source.starts_with(['/', '~', '\\']) || source.contains('\\') {
-        let path = host(ctx, &at, source, &target)?;
+        let path = host::path(ctx, &at, source, &target)?;
         if !read_only {
             said.read_only_host.insert(path.clone());
         }
@@ -454,49 +452,6 @@ fn named(ctx: &Context<'_>, at: &At, source: &str) -> Option<MountSource> {
             );
             None
         }
-    }
-}
-
-fn host(ctx: &Context<'_>, at: &At, source: &str, target: &str) -> Option<String> {
-    let socket = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock"];
-    if socket.iter().any(|s| source.ends_with(s) || target.ends_with(s)) {
-        ctx.reader.error(
-            "engine-socket",
-            at,
-            "the engine's socket is never mounted: who has it has the host",
-            "remove the mount; what watches containers can use ringfence's own status",
-        );
-        return None;
-    }
-    if HARMLESS.contains(&source) {
-        return Some(source.to_owned());
-    }
-    ctx.reader.error(
-        "host-path",
-        at,
-        format!(
-            "the host's `{}` cannot be mounted: it needs a grant, which comes later",
-            Safe::new(source)
-        ),
-        host_help(at),
-    );
-    None
-}
-
-/// What next: where the path begins with a variable, its value is all that has to change.
-fn host_help(at: &At) -> String {
-    let written = at.source.text.get(at.span.clone()).unwrap_or_default();
-    let root = written.trim_start_matches(['"', '\'']).strip_prefix("${");
-    match root.map(|r| {
-        r.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .next()
-            .unwrap_or_default()
-    }) {
-        Some(name) if !name.is_empty() => format!(
-            "give `{name}` the value `./data` in `desired/services/.env`: then it is a volume of the tenant's own"
-        ),
-        _ => "use a named volume for data, or commit the files beside the Compose file and write `./path`"
-            .to_owned(),
     }
 }
 
