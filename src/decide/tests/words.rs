@@ -491,3 +491,26 @@ fn who_was_sick_before_is_so_until_it_has_been_healthy_on_the_new_release() {
     facts.proofs.remove(&rel(2));
     assert!(!facts.was_sick(&acme, &rel(2)));
 }
+
+#[test]
+fn a_hold_says_when_it_ends_by_itself() {
+    use crate::decide::records::Held;
+    use crate::fleet::decisions::Hold;
+    let mut room = signed("");
+    let until = room.now + 2.hours();
+    let hold = Ok(Hold {
+        reason: "the fair".parse().unwrap(),
+        until,
+    });
+    let by = Ok(person("ana"));
+    room.records.held_rings.insert(ring("prod"), Held { hold, by });
+    let until_of = |room: &Room| {
+        let decision = room.decide();
+        let gates = &decision.rings[1].moves[0].gates;
+        gates.iter().find(|g| g.name == "hold").unwrap().until
+    };
+    assert_eq!(until_of(&room), Some(until));
+    let lost = Err("it is no YAML".to_owned());
+    room.records.held_rings.get_mut("prod").unwrap().hold = lost;
+    assert_eq!(until_of(&room), None, "nobody knows");
+}
