@@ -249,6 +249,7 @@ impl Controller {
     /// moves to and is asked for.
     fn fit(&mut self, policy: &Policy, facts: &Facts, rings: &mut BTreeMap<RingName, RingInput>) {
         let books = &mut self.parts.books;
+        let providers = providers(books, policy, facts);
         for (name, input) in rings.iter_mut() {
             let of_ring = facts.rings.get(name);
             let running = of_ring.and_then(|r| r.running);
@@ -276,12 +277,19 @@ impl Controller {
                 let Ok(base) = base_of(books, release) else {
                     continue;
                 };
-                let shares = |scope| {
-                    let ring = policy.rings.get(name.as_str());
-                    ring.is_some_and(|ring| !render::scoped(&base.base, ring, scope).is_empty())
-                };
-                if Some(release.id) != running && (shares(Scope::Ring) || shares(Scope::Fleet)) {
-                    input.sharing.insert(release.id);
+                if let Some(ring) = policy.rings.get(name.as_str()) {
+                    let fleets = render::scoped(&base.base, ring, Scope::Fleet);
+                    let elsewhere: BTreeMap<String, RingName> = fleets
+                        .iter()
+                        .filter_map(|service| Some((service, providers.get(service)?)))
+                        .filter(|(_, (id, _))| *id > ring.id)
+                        .map(|(service, (_, by))| (service.clone(), by.clone()))
+                        .collect();
+                    let shares_own = !render::scoped(&base.base, ring, Scope::Ring).is_empty();
+                    if Some(release.id) != running && (shares_own || elsewhere.len() < fleets.len()) {
+                        input.sharing.insert(release.id);
+                    }
+                    input.elsewhere.insert(release.id, elsewhere);
                 }
                 for ((slug, id), files) in &files {
                     let findings = check::tenant_fits(policy, &base.base, files);
@@ -294,6 +302,21 @@ impl Controller {
             }
         }
     }
+}
+
+/// The last ring whose release declares it provides each of the fleet's services (DESIGN 3, Backbone), with its number.
+fn providers(books: &mut Books, policy: &Policy, facts: &Facts) -> BTreeMap<String, (u32, RingName)> {
+    let mut providers = BTreeMap::new();
+    for ring in &policy.rings.0 {
+        let of_ring = facts.ring(&ring.name);
+        let has = of_ring.moving.as_ref().map(|m| m.to).or(of_ring.running);
+        let release = has.and_then(|id| facts.releases.get(&id));
+        if let Some(base) = release.and_then(|release| base_of(books, release).ok()) {
+            let services = render::scoped(&base.base, ring, Scope::Fleet).into_iter();
+            providers.extend(services.map(|service| (service, (ring.id, ring.name.clone()))));
+        }
+    }
+    providers
 }
 
 /// What a later ring that follows by itself is asked for: what runs healthy in the ring before.

@@ -62,8 +62,10 @@ pub struct RingInput {
     /// Which files do not fit which release, and why: those that run and those on the branch, against the release that
     /// runs, is moved to, and is asked for. What is not in it fits.
     pub misfits: BTreeMap<(Slug, FilesId, ReleaseId), Vec<String>>,
-    /// Releases whose base has services that the ring's tenants share.
+    /// Releases whose base has services that the ring's tenants share and that the ring provides.
     pub sharing: BTreeSet<ReleaseId>,
+    /// For each release, its services of the fleet that a later ring provides, and which: they do not run here with it.
+    pub elsewhere: BTreeMap<ReleaseId, BTreeMap<String, RingName>>,
     /// What the checks of the candidate said, by the name of the check.
     pub checks: BTreeMap<String, Checked>,
     /// Tenants that run here and whose file is gone from the branch: who asks for that.
@@ -306,6 +308,18 @@ pub struct Decision {
     /// When holds end by themselves.
     #[serde(skip)]
     pub held_until: Vec<Timestamp>,
+}
+
+impl RingInput {
+    /// Which of a release's services have not run with it in this ring: `; redis: provided by prod, this release's redis
+    /// has not run yet`.
+    fn not_run_here(&self, release: ReleaseId) -> String {
+        let elsewhere = self.elsewhere.get(&release).into_iter().flatten();
+        let told = elsewhere.map(|(service, by)| {
+            format!("; {service}: provided by {by}, this release's {service} has not run yet")
+        });
+        told.collect()
+    }
 }
 
 impl RingDecision {

@@ -493,10 +493,14 @@ impl<'a> Side<'a> {
             );
             return Gate::new("release", Answer::Fail, text);
         }
+        let images = match release.images.len() {
+            1 => "its image".to_owned(),
+            n => format!("its {n} images"),
+        };
         let text = format!(
-            "{} reads cleanly and its {} images can be had",
+            "{} reads cleanly and {images} can be had{}",
             release.id,
-            release.images.len()
+            self.input.not_run_here(release.id)
         );
         Gate::new("release", Answer::Pass, text)
     }

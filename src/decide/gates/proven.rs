@@ -88,6 +88,10 @@ impl Proven<'_> {
         if !sick.is_empty() {
             evidence += &format!("; no evidence, since already sick before: {}", sick.join(", "));
         }
+        let before = self.case.world.rings.get(from);
+        evidence += &before
+            .map(|input| input.not_run_here(release))
+            .unwrap_or_default();
         let state = if !bad.is_empty() {
             Answer::Fail
         } else if !unknown.is_empty() || healthy == 0 {

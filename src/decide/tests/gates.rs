@@ -371,6 +371,16 @@ fn what_did_well_until_it_was_displaced_passes_and_what_was_sick_does_not() {
 }
 
 #[test]
+fn the_evidence_says_what_another_ring_provides_and_has_not_run_with_the_release() {
+    let mut room = asked_room(None, "");
+    let elsewhere = BTreeMap::from([("redis".to_owned(), ring("prod"))]);
+    room.input("dev").elsewhere.insert(rel(2), elsewhere);
+    let (state, evidence, _) = room.gate("health");
+    let says = evidence.ends_with("; redis: provided by prod, this release's redis has not run yet");
+    assert!(state == Answer::Pass && says, "{evidence}");
+}
+
+#[test]
 fn health_that_nobody_knows_of_does_not_pass() {
     let mut room = asked_room(None, "");
     room.part(2).now = Answer::Unknown;
