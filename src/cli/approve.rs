@@ -13,7 +13,7 @@ use super::fleet::Fleet;
 use super::out::Out;
 use super::signer::Signer;
 use super::table::{ahead, table};
-use super::why::{touches, word};
+use super::why::{first_line, touches, word};
 use super::{Global, complete};
 use crate::controller::status::{MoveStatus, RingStatus};
 use crate::decide::MoveState;
@@ -319,7 +319,7 @@ fn shown(ring: &RingStatus, mv: &MoveStatus, signer: &Signer, expires: Timestamp
         vec![
             format!("  {}", g.name),
             word(g.state).to_owned(),
-            g.evidence.clone(),
+            first_line(&g.evidence),
         ]
     }));
     text + &table(&rows)

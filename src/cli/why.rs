@@ -336,10 +336,19 @@ fn move_text(out: &mut String, mv: &MoveStatus, now: Timestamp) {
             word(gate.state).to_owned(),
             gate.since.map_or_else(|| "-".to_owned(), |at| ago(at, now)),
             gate.until.map_or_else(|| "-".to_owned(), |at| ahead(at, now)),
-            gate.evidence.clone(),
+            first_line(&gate.evidence),
         ]);
     }
     out.push_str(&table(&rows));
+    // What a container said last.
+    for line in mv.gates.iter().flat_map(|gate| gate.evidence.lines().skip(1)) {
+        let _ = writeln!(out, "  {}", Safe::new(line));
+    }
+}
+
+/// The evidence in a table's cell.
+pub(super) fn first_line(evidence: &str) -> String {
+    evidence.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A gate's answer in a word.

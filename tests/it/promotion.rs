@@ -1,5 +1,6 @@
 //! A release on its way from ring to ring: what lets it go, what holds it, and how it comes back.
 
+mod page;
 mod write_back;
 
 use crate::support::fleet::{agent_with, tenant};

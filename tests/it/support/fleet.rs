@@ -421,6 +421,28 @@ impl TestFleet {
             .env("NO_COLOR", "1");
     }
 
+    /// Runs a line of shell as a reader of the docs would, `ringfence` on the path, in `dir`: what it printed, and the
+    /// directory that it ended in.
+    pub fn shell(&self, dir: &Path, line: &str) -> (Output, PathBuf) {
+        let binary = Path::new(env!("CARGO_BIN_EXE_ringfence"));
+        let path = std::env::var("PATH").unwrap();
+        let mut shell = Command::new("sh");
+        self.hermetic(&mut shell);
+        let ended = self.dir.path().join("ended-in");
+        let output = shell
+            .arg("-c")
+            .arg(format!("{line}\nstatus=$?; pwd >\"$ENDED_IN\"; exit $status"))
+            .env("PATH", format!("{}:{path}", binary.parent().unwrap().display()))
+            .env("RINGFENCE_STATE", self.state())
+            .env("ENDED_IN", &ended)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let ended = std::fs::read_to_string(ended).unwrap();
+        (output, PathBuf::from(ended.trim_end()))
+    }
+
     /// The binary, on this repository and state directory, with nothing of the user's.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
