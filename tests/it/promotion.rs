@@ -1,6 +1,10 @@
 //! A release on its way from ring to ring: what lets it go, what holds it, and how it comes back.
 
+mod moves;
 mod page;
+mod people;
+mod soak;
+mod walk;
 mod write_back;
 
 use crate::support::fleet::{agent_with, tenant};

@@ -347,18 +347,23 @@ impl TestFleet {
     /// Runs `git` in the work tree and gives its output, trimmed; it must succeed.
     #[track_caller]
     pub fn git(&self, args: &[&str]) -> String {
+        self.git_with(args, |_| {})
+    }
+
+    /// The same with a command that is changed first.
+    #[track_caller]
+    pub fn git_with(&self, args: &[&str], change: impl FnOnce(&mut Command)) -> String {
         // Each later than the last, and the same in each run.
         let date = format!(
             "@{} +0000",
             1_790_000_000 + self.commits.fetch_add(1, Ordering::Relaxed)
         );
-        let output = self
-            .git_command()
-            .args(args)
+        let mut git = self.git_command();
+        git.args(args)
             .env("GIT_AUTHOR_DATE", &date)
-            .env("GIT_COMMITTER_DATE", &date)
-            .output()
-            .unwrap();
+            .env("GIT_COMMITTER_DATE", &date);
+        change(&mut git);
+        let output = git.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "git {args:?}: {stderr}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -460,10 +465,17 @@ impl TestFleet {
     /// Runs the binary to its end; one that does not end is killed, and the test fails.
     #[track_caller]
     pub fn ringfence(&self, args: &[&str]) -> Answer {
+        self.ringfence_with(args, |_| {})
+    }
+
+    /// The same with a command that is changed first.
+    #[track_caller]
+    pub fn ringfence_with(&self, args: &[&str], change: impl FnOnce(&mut Command)) -> Answer {
         let asked = args.join(" ");
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let mut child = self
-            .command(args)
+        let mut command = self.command(args);
+        change(&mut command);
+        let mut child = command
             .stdout(stdout.try_clone().unwrap())
             .stderr(stderr.try_clone().unwrap())
             .spawn()
