@@ -238,6 +238,9 @@ impl Status {
             let of_ring = tenants.iter().filter(|t| t.ring == ring.name);
             ring.went_back_sick(&failed) || of_ring.into_iter().any(|t| t.went_back_sick(&failed))
         };
+        // A ring that rests while somebody holds it has done all that is asked of it.
+        let is_asked = |ring: &RingStatus| ring.moves.iter().any(|m| m.state != MoveState::Open);
+        let hold_blocks = rings.iter().any(|r| r.phase == "held" && is_asked(r));
         // A pass that failed has looked at nothing.
         if !self.failed && rings.iter().any(|r| rollback_failed(r)) {
             5
@@ -245,7 +248,7 @@ impl Status {
             1
         } else if rings.iter().any(|r| !failed_now(r).is_empty()) {
             3
-        } else if any("waiting") || any("rolled_back") {
+        } else if any("waiting") || any("rolled_back") || hold_blocks {
             4
         } else {
             0
