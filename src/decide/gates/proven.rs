@@ -74,7 +74,8 @@ impl Proven<'_> {
             };
             match part.now {
                 Answer::Pass => healthy += 1,
-                Answer::Fail if self.was_sick(owner, part) => sick.push(owner.to_string()),
+                // What does not get healthy beside the old one never serves, and nothing is known of it: no evidence either.
+                Answer::Fail | Answer::Unknown if self.was_sick(owner, part) => sick.push(owner.to_string()),
                 Answer::Fail => bad.push(why()),
                 Answer::Unknown => unknown.push(why()),
             }

@@ -418,6 +418,10 @@ fn a_tenant_that_was_sick_before_is_no_evidence_but_one_that_got_well_is() {
     let (state, evidence, goes) = room.gate("health");
     assert_eq!((state, goes), (Answer::Pass, true), "{evidence}");
     assert!(evidence.contains("already sick before: lab-one"), "{evidence}");
+    // One that never gets as far as to serve is no evidence either.
+    room.proof(2).parts.get_mut(&lab).unwrap().now = Answer::Unknown;
+    assert_eq!(room.gate("health").0, Answer::Pass);
+    room.proof(2).parts.get_mut(&lab).unwrap().now = Answer::Fail;
     // Once it was healthy on the new one, it is evidence.
     room.proof(2).parts.get_mut(&lab).unwrap().was_healthy = true;
     assert_eq!(room.gate("health").0, Answer::Fail);
