@@ -7,10 +7,12 @@ use std::process::Command;
 use serde_json::{Value, json};
 use simulated_engine::World;
 
+use super::promotions::{APPROVED, ONE, WAVES, both_run, promote, proposed, records};
 use crate::support::fleet::{AGENT, agent_service, tenant};
 use crate::support::simulated::SimulatedFleet;
 
-const ALL: &str = "desired/services/all.yaml";
+/// The file of all services.
+pub const ALL: &str = "desired/services/all.yaml";
 
 /// A change of the fleet, and what `apply` says when it is done.
 pub struct Flow {
@@ -28,7 +30,7 @@ pub struct Flow {
     pub after: i32,
 }
 
-pub const FLOWS: [Flow; 7] = [
+pub const FLOWS: [Flow; 10] = [
     Flow {
         name: "create",
         before: |_| {},
@@ -105,10 +107,41 @@ pub const FLOWS: [Flow; 7] = [
         code: 0,
         after: 0,
     },
+    Flow {
+        name: "promote",
+        before: |fleet| both_run(fleet, APPROVED, &[("agent", "1", ""), ("bus", "1", "")]),
+        change: |fleet| promote(fleet, APPROVED, &[("agent", "2", ""), ("bus", "2", "")]),
+        verb: &["apply"],
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "take a promotion back",
+        before: |fleet| both_run(fleet, WAVES, &[("agent", "1", "")]),
+        change: |fleet| promote(fleet, WAVES, &[("agent", "2", "${FAIL:-}")]),
+        verb: &["apply"],
+        code: 3,
+        after: 4,
+    },
+    Flow {
+        name: "roll back",
+        before: |fleet| {
+            both_run(fleet, ONE, &[("db", "1", "")]);
+            promote(fleet, ONE, &[("db", "2", "")]);
+            fleet.ringfence(&["apply"]).expect(0);
+        },
+        change: |fleet| {
+            let back = ["rollback", "staging", "--yes", "-m", "slow"];
+            fleet.ringfence(&back).expect(0);
+        },
+        verb: &["apply"],
+        code: 0,
+        after: 0,
+    },
 ];
 
-/// The services of the fleet: name, version and `AGENT_FAIL`. `db` has data and is replaced stop-first, `bus` is the ring's.
-fn write(fleet: &SimulatedFleet, services: &[(&str, &str, &str)]) {
+/// The services of a fleet: name, version and `AGENT_FAIL`. `db` has data and is replaced stop-first, `bus` is the ring's.
+pub fn services(all: &[(&str, &str, &str)]) -> String {
     let of = |(name, version, fail): &(&str, &str, &str)| {
         let more = match *name {
             "db" => "volumes: [\"data:/data\"]\nx-ringfence: {rollout: {drain: 5ms}}",
@@ -118,19 +151,24 @@ fn write(fleet: &SimulatedFleet, services: &[(&str, &str, &str)]) {
         let env = format!("environment: {{AGENT_VERSION: \"{version}\", AGENT_FAIL: \"{fail}\"}}");
         agent_service(name, &format!("restart: unless-stopped\n{env}\n{more}"))
     };
-    let volumes = if services.iter().any(|(name, ..)| *name == "db") {
+    let volumes = if all.iter().any(|(name, ..)| *name == "db") {
         "volumes: {data: {}}\n"
     } else {
         ""
     };
-    let services: String = services.iter().map(of).collect();
+    let services: String = all.iter().map(of).collect();
+    format!("services:\n{services}{volumes}")
+}
+
+/// A ring that follows `main`, with these services.
+fn write(fleet: &SimulatedFleet, all: &[(&str, &str, &str)]) {
     fleet
         .on("main")
         .write(
             "rings/rings.yaml",
             "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 0s}}\n",
         )
-        .write(ALL, &format!("services:\n{services}{volumes}"))
+        .write(ALL, &services(all))
         .write("desired/tenants/acme.yaml", &tenant("acme", "dev"))
         .commit("a change");
 }
@@ -167,7 +205,7 @@ pub struct End {
     ours: Vec<String>,
     strangers: Vec<String>,
     rest: Vec<String>,
-    ring: Value,
+    rings: Value,
 }
 
 impl End {
@@ -178,7 +216,7 @@ impl End {
                 .into_iter()
                 .flatten()
                 .cloned();
-            all.chain([end.ring.to_string()]).collect()
+            all.chain([format!("{:#}", end.rings)]).collect()
         };
         let (mine, theirs) = (lines(self), lines(other));
         let less = mine
@@ -206,7 +244,7 @@ impl End {
             ours: Vec::new(),
             strangers: Vec::new(),
             rest: Vec::new(),
-            ring: Value::Null,
+            rings: Value::Null,
         };
         for c in world.containers.values() {
             if !ours(&c.labels) {
@@ -291,9 +329,9 @@ impl Stage {
             end,
             failures: Vec::new(),
         };
-        let (more, ring) = stage.second_pass();
+        let (more, rings) = stage.second_pass();
         assert_eq!(more, Vec::<String>::new(), "{}", flow.name);
-        stage.end.ring = ring;
+        stage.end.rings = rings;
         stage
     }
 
@@ -313,17 +351,33 @@ impl Stage {
         self.fleet.engine.forget_calls();
     }
 
-    /// What another `apply` still changes, and what it says of the ring.
+    /// What another `apply` still changes, and what it says of the rings.
     pub fn second_pass(&self) -> (Vec<String>, Value) {
         self.fleet.engine.forget_calls();
+        let proposal = proposed(&self.fleet, "%(objectname)");
         let status = self
             .fleet
             .ringfence(&["apply", "-o", "json"])
             .expect(self.flow.after)
             .json();
-        let ring = &status["rings"][0];
-        let ring = json!([ring["phase"], ring["declared"], ring["running"], ring["previous"]]);
-        (self.fleet.changed(), ring)
+        let of = |ring: &Value| {
+            let keys = [
+                "name",
+                "phase",
+                "declared",
+                "running",
+                "previous",
+                "quarantined",
+                "conditions",
+            ];
+            json!(keys.map(|key| &ring[key]))
+        };
+        let rings: Vec<_> = status["rings"].as_array().unwrap().iter().map(of).collect();
+        let mut more = self.fleet.changed();
+        if proposal != proposed(&self.fleet, "%(objectname)") {
+            more.push(format!("another proposal than {proposal}"));
+        }
+        (more, json!([rings, records(&self.fleet)]))
     }
 
     /// Runs the binary once more, after or under a disturbance, and compares. `codes` is what it may end with: after one
@@ -340,7 +394,7 @@ impl Stage {
         }
         let mut end = End::of(&self.fleet);
         let more;
-        (more, end.ring) = self.second_pass();
+        (more, end.rings) = self.second_pass();
         let mut tell = |why: String| self.failures.push(format!("{name}, {what}: {why}"));
         if !good {
             tell(format!("an unexpected end: {answer}"));

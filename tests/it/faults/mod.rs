@@ -3,6 +3,7 @@
 mod calls;
 mod crashes;
 mod flows;
+mod promotions;
 mod scale;
 mod volumes;
 mod world;
