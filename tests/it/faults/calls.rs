@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use simulated_engine::Fault;
 
-use super::flows::{FLOWS, Flow, Stage, each, tell};
+use super::flows::{FLOWS, Flow, PROMOTIONS, Stage, each, tell};
 
 const WAYS: [&str; 6] = [
     "refused",
@@ -72,7 +72,7 @@ impl Stage {
 /// Every change of each flow in the two ways that say the most, of a replacement in all; and every read of that.
 fn rounds() -> Vec<(&'static Flow, bool, &'static str)> {
     let mut rounds = Vec::new();
-    for flow in &FLOWS {
+    for flow in FLOWS.iter().chain(&PROMOTIONS) {
         let ways = if flow.name == "replace" {
             &WAYS[..]
         } else {

@@ -30,7 +30,8 @@ pub struct Flow {
     pub after: i32,
 }
 
-pub const FLOWS: [Flow; 10] = [
+/// In one ring that follows its branch.
+pub const FLOWS: [Flow; 7] = [
     Flow {
         name: "create",
         before: |_| {},
@@ -107,6 +108,10 @@ pub const FLOWS: [Flow; 10] = [
         code: 0,
         after: 0,
     },
+];
+
+/// Of a pinned ring: they replace as the others do, and have more to record.
+pub const PROMOTIONS: [Flow; 3] = [
     Flow {
         name: "promote",
         before: |fleet| both_run(fleet, APPROVED, &[("agent", "1", ""), ("bus", "1", "")]),
