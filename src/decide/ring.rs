@@ -75,7 +75,9 @@ impl<'a> Side<'a> {
             with: None,
             takes: BTreeMap::new(),
         };
-        side.with = candidate.and_then(|c| side.together(change(Some(c.id)), c.id, c.content));
+        // What the ring runs already is no move that files could go along with: they go alone.
+        let new = candidate.filter(|c| Some(c.id) != facts.running);
+        side.with = new.and_then(|c| side.together(change(Some(c.id)), c.id, c.content));
         let decision = side.decide(open);
         (side, decision)
     }

@@ -137,6 +137,14 @@ fn one_commit_that_changed_both_moves_both() {
 }
 
 #[test]
+fn files_that_came_with_a_base_that_runs_already_go_alone() {
+    let mut room = room("spirit: new");
+    room.input("dev").tenants.get_mut("acme").unwrap().asks.with = Some(release(1).content);
+    assert_eq!(of(&room), (Some(rel(1)), id("spirit: new")));
+    assert_eq!(room.decide().rings[0].moves[0].kind, MoveKind::Tenants);
+}
+
+#[test]
 fn a_tenant_that_names_what_only_the_next_release_has_goes_with_it_where_neither_goes_alone() {
     let mut room = room("spirit: new");
     room.asked("dev", 2);
