@@ -495,6 +495,9 @@ fn the_verbs_print_what_their_schemas_say() {
     try_one("output-tenant-list", &["tenant", "list"], 0);
     try_one("output-plan", &["plan"], 0);
     fleet.on("main");
+    // From the very first commit on, since that is the one that was accepted.
+    let root = fleet.git(&["rev-list", "--max-parents=0", "HEAD"]);
+    fleet.git(&["reset", "-q", "--soft", &root]);
     fleet.git(&["commit", "-q", "--amend", "-m", "another history"]);
     try_one("output-accept", &["accept", "main"], 0);
     assert!(left.is_empty(), "no verb was asked for {left:?}");
