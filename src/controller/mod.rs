@@ -23,6 +23,7 @@ mod proofs;
 mod record;
 mod records;
 mod recover;
+mod removals;
 mod report;
 mod resources;
 pub mod run;
