@@ -1,6 +1,8 @@
 //! Canonical hashes. One function decides what bytes a value has, so that equal values have equal ids
 //! across processes and versions.
 
+mod canonical;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -22,14 +24,15 @@ impl Digest {
     /// # Panics
     /// Never for the types of this crate: they have string keys and no floats that JSON cannot hold.
     pub fn of<T: Serialize + ?Sized>(domain: &str, value: &T) -> Self {
-        let value = serde_json::to_value(value).unwrap_or(serde_json::Value::Null);
-        let mut hasher = Sha256::new();
-        hasher.update(domain.as_bytes());
-        hasher.update([0]);
         let mut text = Vec::with_capacity(1024);
-        canonical(&value, &mut text);
-        hasher.update(&text);
-        Self(hasher.finalize().into())
+        text.extend_from_slice(domain.as_bytes());
+        text.push(0);
+        let begin = text.len();
+        if canonical::write(value, &mut text).is_err() {
+            text.truncate(begin);
+            text.extend_from_slice(b"null");
+        }
+        Self::of_bytes(&text)
     }
 
     /// All 64 hex digits.
@@ -69,38 +72,6 @@ fn hex(bytes: &[u8]) -> String {
         text.push(digit(byte & 15));
     }
     text
-}
-
-fn canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
-    use serde_json::Value;
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            out.push(b'{');
-            for (i, (key, value)) in entries.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                drop(serde_json::to_writer(&mut *out, key));
-                out.push(b':');
-                canonical(value, out);
-            }
-            out.push(b'}');
-        }
-        Value::Array(items) => {
-            out.push(b'[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                canonical(item, out);
-            }
-            out.push(b']');
-        }
-        // Writing into memory does not fail.
-        other => drop(serde_json::to_writer(out, other)),
-    }
 }
 
 impl fmt::Display for Digest {
