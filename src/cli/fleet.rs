@@ -108,6 +108,7 @@ impl Global {
             Err(error) if errors_too => self.away().ok_or(error)?,
             other => other?,
         };
+        let _open = repo.keep_open();
         let found = control(&repo).or_else(|error| {
             // A damaged mirror is cloned again, and then it reads.
             if repo.is_suspect() && repo.fetch(FETCH).is_ok() {

@@ -19,7 +19,7 @@ use crate::fleet::rings::Ring;
 use crate::fleet::tenants::TenantFiles;
 use crate::fleet::tree::Tree;
 use crate::fleet::{self, BaseRead, Policy, PolicyRead, TenantsRead};
-use crate::git::{Change, GitError, Keep, Marks, Repo, Signature, WriteBack};
+use crate::git::{Change, GitError, Keep, KeptOpen, Marks, Repo, Signature, WriteBack};
 use memo::Memo;
 
 pub use control::Asked;
@@ -139,6 +139,14 @@ impl Books {
     /// The repository.
     pub fn repo(&self) -> &Repo {
         &self.repo
+    }
+
+    /// Keeps repository and kept commits open for a pass.
+    pub fn keep_open(&self) -> [Option<KeptOpen>; 2] {
+        [
+            Some(self.repo.keep_open()),
+            self.keep.as_ref().map(|k| k.repo().keep_open()),
+        ]
     }
 
     /// The control branch's name.

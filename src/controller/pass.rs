@@ -160,6 +160,7 @@ impl Controller {
             self.watch_from(Timestamp::now());
         }
         let mut facts = self.parts.store.facts()?;
+        let _open = self.parts.books.keep_open();
         let mut gathered = self.gather(&facts, request, now, true).await?;
         if self.recover(&gathered, &seen, &mut facts, true).await? {
             facts = self.parts.store.facts()?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Repository, RepositoryInitOptions};
 
+use super::open::Shared;
 use super::repo::unreadable;
 use super::{FetchProblem, GitError, Keep, Location, Repo, child, location};
 use crate::text::Safe;
@@ -33,6 +34,7 @@ impl Repo {
             work_dir: None,
             url: Some(url.to_owned()),
             suspect: Arc::default(),
+            shared: Shared::default(),
         };
         if let Err(error @ GitError::OtherUser { .. }) = repo.git2().map(drop) {
             return Err(error);

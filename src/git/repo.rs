@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use git2::{ErrorCode, Oid, RepositoryOpenFlags};
 
+use super::open::{Handle, KeptOpen, Shared};
 use super::{GitError, location};
 use crate::fleet::names::CommitId;
 use crate::text::Safe;
 
-/// A repository. Holds paths only and opens it for each call, so that it can be cloned and shared. Replace refs are
-/// ignored (libgit2 knows none).
+/// A repository. Opened for each call (but see [`Repo::keep_open`]), so that it can be cloned and shared. Replace refs
+/// are ignored (libgit2 knows none).
 #[derive(Debug, Clone)]
 pub struct Repo {
     /// Its git directory (of a linked work tree: that one's).
@@ -24,6 +25,7 @@ pub struct Repo {
     pub(super) url: Option<String>,
     /// Whether something of it could not be read: a mirror is then looked through at the next fetch.
     pub(super) suspect: Arc<AtomicBool>,
+    pub(super) shared: Shared,
 }
 
 impl Repo {
@@ -38,6 +40,7 @@ impl Repo {
             work_dir: repo.workdir().map(real),
             url: None,
             suspect: Arc::default(),
+            shared: Shared::default(),
         })
     }
 
@@ -51,6 +54,7 @@ impl Repo {
             work_dir: common_dir.parent().filter(|_| is_work_tree).map(Path::to_owned),
             url: None,
             suspect: Arc::default(),
+            shared: Shared::default(),
         }
     }
 
@@ -113,9 +117,16 @@ impl Repo {
         }
     }
 
-    pub(super) fn git2(&self) -> Result<git2::Repository, GitError> {
-        git2::Repository::open_ext(&self.git_dir, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
-            .map_err(|e| open_error(&self.git_dir, &e))
+    /// Keeps it open for as long as the answer lives.
+    pub fn keep_open(&self) -> KeptOpen {
+        self.shared.keep()
+    }
+
+    pub(super) fn git2(&self) -> Result<Handle, GitError> {
+        self.shared.get(|| {
+            git2::Repository::open_ext(&self.git_dir, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
+                .map_err(|e| open_error(&self.git_dir, &e))
+        })
     }
 
     pub(super) fn fault(&self, doing: &'static str) -> impl Fn(git2::Error) -> GitError + '_ {

@@ -73,7 +73,8 @@ impl Keep {
         let head = there.head(&there.at(change), condition)?;
         let repo = self.repo();
         if from.common_dir != repo.common_dir {
-            self.copy(from, &repo.git2()?, &head)?;
+            let source = repo.git2()?;
+            self.copy(from, &source, &head)?;
         }
         let at = At {
             hand: &hand,
@@ -108,7 +109,8 @@ impl Keep {
 
     /// What is proposed, by ring.
     pub fn proposed(&self) -> Result<BTreeMap<String, CommitId>, GitError> {
-        self.repo().refs_below(&self.repo().git2()?, PREFIX)
+        let git2 = self.repo().git2()?;
+        self.repo().refs_below(&git2, PREFIX)
     }
 
     /// Drops a ring's proposal: it was taken, or is not wanted any more. Nothing to drop is fine.
