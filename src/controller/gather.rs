@@ -8,20 +8,18 @@ use jiff::Timestamp;
 use super::accept::accept;
 use super::behind::Asker;
 use super::books::{self, Books, Control, Seen, branch_of};
-use super::wanted::{base_of, files_of};
-use super::{Controller, ControllerError, Request};
+use super::{Controller, ControllerError, Request, images};
 use crate::decide::facts::{Facts, TenantFacts};
 use crate::decide::records::Behind;
 use crate::decide::{Asks, Candidate, Decision, RingInput, TenantAt, Under, World, decide};
 use crate::diagnostic::Severity;
 use crate::digest::Digest;
-use crate::fleet::compose::service::Scope;
-use crate::fleet::names::{CommitId, FilesId, RingName, Slug};
+use crate::fleet::Policy;
+use crate::fleet::names::{CommitId, RingName, Slug};
+use crate::fleet::release::Release;
 use crate::fleet::rings::Ring;
-use crate::fleet::tenants::{self, TenantFiles};
-use crate::fleet::{Policy, check};
+use crate::fleet::tenants;
 use crate::git::GitError;
-use crate::render;
 
 /// Git's part of a pass.
 pub(super) struct Gathered {
@@ -231,92 +229,17 @@ impl Controller {
             }
             Ok(base) => base,
         };
-        candidate.release = self
-            .images
-            .release(
-                &self.parts.engine,
-                facts,
-                &base.base,
-                &ask.commit,
-                &ask.images,
-                !act,
-            )
-            .await;
+        let content = base.base.content;
+        candidate.release = if ask.images.is_empty() {
+            let proven_in = ring.promote_from.as_ref().unwrap_or(&ring.name);
+            let known = images::known(facts, proven_in, content);
+            let (engine, commit) = (&self.parts.engine, &ask.commit);
+            self.images.release(engine, known, &base.base, commit, !act).await
+        } else {
+            Ok(Release::new(content, ask.commit.clone(), ask.images))
+        };
         Some(candidate)
     }
-
-    /// Which tenant files do not fit which release: those on the branch and those that run, against what the ring runs,
-    /// moves to and is asked for.
-    fn fit(&mut self, policy: &Policy, facts: &Facts, rings: &mut BTreeMap<RingName, RingInput>) {
-        let books = &mut self.parts.books;
-        let providers = providers(books, policy, facts);
-        for (name, input) in rings.iter_mut() {
-            let of_ring = facts.rings.get(name);
-            let running = of_ring.and_then(|r| r.running);
-            let moving = of_ring.and_then(|r| r.moving.as_ref()).map(|m| m.to);
-            let candidate = input.candidate.as_ref().and_then(|c| c.release.as_ref().ok());
-            let known = [running, moving].into_iter().flatten();
-            let known = known.filter_map(|id| facts.releases.get(&id));
-            let releases: BTreeMap<_, _> = known.chain(candidate).map(|r| (r.id, r.clone())).collect();
-            let mut files: BTreeMap<(Slug, FilesId), Arc<TenantFiles>> = BTreeMap::new();
-            for (slug, at) in &input.tenants {
-                if let (Ok(slug), Some(_)) = (slug.parse::<Slug>(), &at.files.tenant) {
-                    files.insert((slug, at.files.files), Arc::clone(&at.files));
-                }
-            }
-            for (slug, tenant) in facts.tenants.iter().filter(|(_, t)| t.ring == *name) {
-                let Some((_, last)) = tenant.last() else { continue };
-                let key = (slug.clone(), last.id);
-                if !files.contains_key(&key)
-                    && let Ok(read) = files_of(books, slug, last)
-                {
-                    files.insert(key, Arc::new(read));
-                }
-            }
-            for release in releases.values() {
-                let Ok(base) = base_of(books, release) else {
-                    continue;
-                };
-                if let Some(ring) = policy.rings.get(name.as_str()) {
-                    let fleets = render::scoped(&base.base, ring, Scope::Fleet);
-                    let elsewhere: BTreeMap<String, RingName> = fleets
-                        .iter()
-                        .filter_map(|service| Some((service, providers.get(service)?)))
-                        .filter(|(_, (id, _))| *id > ring.id)
-                        .map(|(service, (_, by))| (service.clone(), by.clone()))
-                        .collect();
-                    let shares_own = !render::scoped(&base.base, ring, Scope::Ring).is_empty();
-                    if Some(release.id) != running && (shares_own || elsewhere.len() < fleets.len()) {
-                        input.sharing.insert(release.id);
-                    }
-                    input.elsewhere.insert(release.id, elsewhere);
-                }
-                for ((slug, id), files) in &files {
-                    let findings = check::tenant_fits(policy, &base.base, files);
-                    let errors = findings.iter().filter(|f| f.severity == Severity::Error);
-                    let why: Vec<String> = errors.map(|f| f.message.clone()).collect();
-                    if !why.is_empty() {
-                        input.misfits.insert((slug.clone(), *id, release.id), why);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The last ring whose release declares it provides each of the fleet's services (DESIGN 3, Backbone), with its number.
-fn providers(books: &mut Books, policy: &Policy, facts: &Facts) -> BTreeMap<String, (u32, RingName)> {
-    let mut providers = BTreeMap::new();
-    for ring in &policy.rings.0 {
-        let of_ring = facts.ring(&ring.name);
-        let has = of_ring.moving.as_ref().map(|m| m.to).or(of_ring.running);
-        let release = has.and_then(|id| facts.releases.get(&id));
-        if let Some(base) = release.and_then(|release| base_of(books, release).ok()) {
-            let services = render::scoped(&base.base, ring, Scope::Fleet).into_iter();
-            providers.extend(services.map(|service| (service, (ring.id, ring.name.clone()))));
-        }
-    }
-    providers
 }
 
 /// What a later ring that follows by itself is asked for: what runs healthy in the ring before.

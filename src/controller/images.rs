@@ -13,7 +13,7 @@ use crate::decide::facts::Facts;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::Base;
 use crate::fleet::compose::service::PullPolicy;
-use crate::fleet::names::{CommitId, ContentId};
+use crate::fleet::names::{CommitId, ContentId, RingName};
 use crate::fleet::release::Release;
 use crate::render::repository;
 use crate::store::{Store, StoreError};
@@ -31,6 +31,17 @@ const ASKING: &str = "its images are being asked for";
 
 /// What came of asking for a content's images; none: still asking.
 type Answer = Option<(Result<BTreeMap<String, String>, String>, Timestamp)>;
+
+/// The release of a content that the ledger knows. One content can have several, with other images: what counts is the one
+/// that runs, or that last succeeded, in the ring where it was proven (DESIGN 3).
+pub fn known<'f>(facts: &'f Facts, proven_in: &RingName, content: ContentId) -> Option<&'f Release> {
+    let there = facts.ring(proven_in);
+    let of_content = facts.releases.values().filter(|r| r.content == content);
+    of_content.max_by_key(|release| {
+        let succeeded = there.proofs.get(&release.id).and_then(|proof| proof.succeeded);
+        (there.running == Some(release.id), succeeded)
+    })
+}
 
 /// Resolves contents to releases and remembers what could not be resolved.
 pub struct Images {
@@ -67,21 +78,17 @@ impl Images {
         self.answers().retain(|content, _| asked.contains(content));
     }
 
-    /// The release of a content. A pin's own images win, then what the ledger knows of this content, then engine and
-    /// registry are asked, beside the loop: a slow registry holds nobody up. `patient` waits for their answer.
+    /// The release of a content, as `known` (see [`known`]) or as engine and registry say, which are asked beside the
+    /// loop: a slow registry holds nobody up. `patient` waits for their answer.
     pub async fn release(
         &mut self,
         engine: &Engine,
-        facts: &Facts,
+        known: Option<&Release>,
         base: &Base,
         commit: &CommitId,
-        pinned: &BTreeMap<String, String>,
         patient: bool,
     ) -> Result<Release, String> {
-        if !pinned.is_empty() {
-            return Ok(Release::new(base.content, commit.clone(), pinned.clone()));
-        }
-        if let Some(known) = facts.releases.values().find(|r| r.content == base.content) {
+        if let Some(known) = known {
             return Ok(known.clone());
         }
         self.asked.insert(base.content);
@@ -304,4 +311,51 @@ async fn one(engine: &Engine, name: &str, pull: PullPolicy) -> Result<String, En
 
 fn same_repository(repo: &str, name: &str) -> bool {
     repo == repository(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::facts::{Proof, RingFacts};
+    use crate::digest::Digest;
+
+    #[test]
+    fn of_releases_with_one_content_that_counts_which_was_proven_there() {
+        let content = ContentId(Digest::of("content", &1));
+        let commit: CommitId = "1".repeat(40).parse().unwrap();
+        let with = |image: &str| {
+            let images = BTreeMap::from([("web:1".to_owned(), format!("id:{image}"))]);
+            Release::new(content, commit.clone(), images)
+        };
+        let dev: RingName = "dev".parse().unwrap();
+        let releases: BTreeMap<_, _> = ["a", "b", "c", "d"].map(|n| (with(n).id, with(n))).into();
+        let mut facts = Facts {
+            releases: releases.clone(),
+            ..Facts::default()
+        };
+        let known = |facts: &Facts| known(facts, &dev, content).map(|r| r.id);
+        assert!(known(&facts).is_some(), "one of them, if none was proven");
+        for (id, _) in &releases {
+            let proof = |seconds| Proof {
+                succeeded: Timestamp::from_second(seconds).ok(),
+                ..Proof::default()
+            };
+            let proofs = releases
+                .keys()
+                .map(|other| (*other, proof(i64::from(other == id))));
+            let there = RingFacts {
+                proofs: proofs.collect(),
+                ..RingFacts::default()
+            };
+            facts.rings.insert(dev.clone(), there);
+            assert_eq!(known(&facts), Some(*id), "it succeeded last");
+            for running in releases.keys() {
+                let there = facts.rings.get_mut(&dev).unwrap();
+                there.running = Some(*running);
+                assert_eq!(known(&facts), Some(*running), "it runs");
+            }
+        }
+        let other = ContentId(Digest::of("content", &2));
+        assert!(super::known(&facts, &dev, other).is_none());
+    }
 }

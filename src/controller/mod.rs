@@ -11,6 +11,7 @@ pub mod books;
 mod checks;
 pub mod clock;
 pub mod files;
+mod fit;
 mod gather;
 pub mod holder;
 pub mod images;
@@ -257,6 +258,7 @@ pub struct Controller {
     /// When proofs were written last, by the same clock.
     proved_at: u64,
     rendered: wanted::Cache,
+    fits: fit::Cache,
     pass: u64,
     /// The last pass, for `status` and for deciding whether all is settled.
     last: Last,
@@ -350,6 +352,7 @@ impl Controller {
             watched_from: proofs::mark(),
             proved_at: 0,
             rendered: wanted::Cache::default(),
+            fits: fit::Cache::default(),
             pass: 0,
             last: Last::default(),
             status,

@@ -327,6 +327,54 @@ fn a_tenant_that_names_a_service_which_its_ring_does_not_have_yet_gets_it_with_t
 }
 
 #[test]
+fn a_release_that_the_values_of_one_tenant_spoil_stops_at_its_first_gate() {
+    let fleet = rings("mv-spoilt", "", "");
+    fleet
+        .on("main")
+        .write(
+            "desired/tenants/three.yaml",
+            &(tenant("three", "prod") + "config_overrides: {ROOM: plenty}\n"),
+        )
+        .commit("three has its own idea of room");
+    go(&fleet, "staging");
+    go(&fleet, "prod");
+    release(
+        &fleet,
+        &service("agent", "2", "", "mem_limit: \"${ROOM:-64m}\"\n"),
+    );
+    go(&fleet, "staging");
+    fleet.ringfence(&["promote", "prod"]).expect(0);
+    fleet.ringfence(&["apply", "prod"]).expect(4);
+    let first = gate(&fleet, "prod", "release");
+    assert_eq!(first["state"], "fail");
+    let said = text(&first["evidence"]);
+    assert!(said.contains("three") && said.contains("plenty"), "{said}");
+    assert_eq!(fleet.serves("three", "agent"), "1");
+}
+
+#[test]
+fn a_release_whose_shared_services_cannot_be_made_goes_nowhere() {
+    let fleet = rings("mv-shared", "", "");
+    let hub = "user: \"${WHO}\"\nx-ringfence: {scope: fleet}\n";
+    fleet
+        .on("main")
+        .write(
+            AGENT_FILE,
+            &format!("services:\n{}{}", agent("2"), service("hub", "2", "", hub)),
+        )
+        .commit("nobody says who");
+    fleet.ringfence(&["apply", "dev"]).expect(4);
+    let first = gate(&fleet, "dev", "release");
+    assert_eq!(first["state"], "fail");
+    let said = text(&first["evidence"]);
+    assert!(
+        said.contains("cannot be rendered") && said.contains("WHO"),
+        "{said}"
+    );
+    assert_eq!(fleet.serves("one", "agent"), "1");
+}
+
+#[test]
 fn a_promotion_that_waits_keeps_its_approval_while_a_tenant_comes() {
     let fleet = rings(
         "mv-pending",
