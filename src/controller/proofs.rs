@@ -85,6 +85,7 @@ impl Controller {
                 sick: &|owner| of_ring.was_sick(owner, &target),
             };
             let broke = go_on(&mut after.proof, &mut after.watch, &look);
+            after.proof.as_of = Some(now);
             ended.extend(broke.map(|(why, healthy_ms)| Stretch {
                 ring: ring.name.clone(),
                 release: target,

@@ -56,6 +56,9 @@ pub struct Proof {
     pub displaced: Option<Timestamp>,
     /// Milliseconds of watched time for which all of the ring has been healthy without a break, now (or when it was displaced).
     pub healthy_ms: u64,
+    /// When that was counted: the last look.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
     /// The most that it ever was.
     pub longest_ms: u64,
     /// Why the stretch before this one ended: `web of acme was restarted`.

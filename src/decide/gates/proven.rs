@@ -143,9 +143,10 @@ impl Proven<'_> {
             return Gate::new("soak", Answer::Fail, text);
         }
         let is_healthy = proof.parts.values().all(|p| p.now == Answer::Pass);
+        let counted = proof.as_of.unwrap_or(self.case.world.now);
         Gate {
             until: is_healthy
-                .then(|| after(self.case.world.now, needed.saturating_sub(proof.healthy_ms)))
+                .then(|| after(counted, needed.saturating_sub(proof.healthy_ms)))
                 .flatten(),
             ..Gate::new("soak", Answer::Unknown, format!("{earned}{broken}"))
         }
