@@ -17,9 +17,21 @@ use crate::render::object::{HealthSource, Objects};
 /// While a container gets ready it is asked this often.
 const EAGER: Duration = Duration::from_millis(100);
 
+/// Where a container is asked, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    address: IpAddr,
+    probe: Probe,
+    /// Whether it was made from the wanted object. Another one was made for another release and goes on being asked as
+    /// it was: the new release's probe says nothing about it.
+    own: bool,
+    /// What the answer must name.
+    name: Option<String>,
+}
+
 /// The probes that run, by container id.
 pub struct Probes {
-    running: BTreeMap<String, (IpAddr, Probe, AbortHandle)>,
+    running: BTreeMap<String, (Target, AbortHandle)>,
     answers: Arc<Mutex<BTreeMap<String, Health>>>,
     wake: mpsc::UnboundedSender<Wake>,
     /// Whether no probe from this host reaches a container: what was not asked is unknown, and no failure.
@@ -56,8 +68,8 @@ impl Probes {
         let looks = targets(wanted, seen)
             .into_iter()
             .filter(|(id, _)| !known.contains_key(id))
-            .map(|(id, (address, probe))| async move {
-                let health = match crate::probe::look(address, &probe).await {
+            .map(|(id, target)| async move {
+                let health = match target.look().await {
                     Ok(()) => Some(Health::Healthy),
                     Err(_) => final_word.then_some(Health::Unhealthy),
                 };
@@ -70,7 +82,7 @@ impl Probes {
             .extend(answers);
     }
 
-    fn know_nothing(&self, of: &BTreeMap<String, (IpAddr, Probe)>) {
+    fn know_nothing(&self, of: &BTreeMap<String, Target>) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         *answers = of.keys().map(|id| (id.clone(), Health::Unknown)).collect();
     }
@@ -85,11 +97,11 @@ impl Probes {
         let stale: Vec<String> = self
             .running
             .iter()
-            .filter(|(id, (address, probe, _))| now.get(*id).is_none_or(|(a, p)| a != address || p != probe))
+            .filter(|(id, (asked, _))| now.get(*id).is_none_or(|target| !asked.goes_on(target)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in stale {
-            if let Some((_, _, task)) = self.running.remove(&id) {
+            if let Some((_, task)) = self.running.remove(&id) {
                 task.abort();
             }
             self.answers
@@ -97,23 +109,33 @@ impl Probes {
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&id);
         }
-        for (id, (address, probe)) in now {
+        for (id, target) in now {
             if !self.running.contains_key(&id) {
                 let task = tokio::spawn(ask(
                     id.clone(),
-                    address,
-                    probe.clone(),
+                    target.clone(),
                     Arc::clone(&self.answers),
                     self.wake.clone(),
                 ));
-                self.running.insert(id, (address, probe, task.abort_handle()));
+                self.running.insert(id, (target, task.abort_handle()));
             }
         }
     }
 }
 
+impl Target {
+    async fn look(&self) -> Result<(), String> {
+        crate::probe::look(self.address, &self.probe, self.name.as_deref()).await
+    }
+
+    /// Whether what is asked under `self` answers for `now` as well.
+    fn goes_on(&self, now: &Self) -> bool {
+        self.address == now.address && (!now.own || (&self.probe, &self.name) == (&now.probe, &now.name))
+    }
+}
+
 /// The containers that have a probe and run, with where to ask and what.
-fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, (IpAddr, Probe)> {
+fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, Target> {
     let mut now = BTreeMap::new();
     let probes = wanted.services.values().filter_map(|o| match &o.health {
         HealthSource::Probe(probe) => Some((o, probe)),
@@ -133,7 +155,16 @@ fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, (IpAddr, Pr
                 .and_then(|d| d.addresses.get(&object.home_network))
                 .and_then(|a| a.parse::<IpAddr>().ok());
             if let Some(address) = address {
-                now.insert(container.id.clone(), (address, probe.clone()));
+                // Who names the release was told it, and so has it in its spec (`fleet/compose/health.rs`).
+                let own = container.spec == Some(object.hash);
+                let name = (own && probe.names_release).then(|| object.release.to_string());
+                let target = Target {
+                    address,
+                    probe: probe.clone(),
+                    own,
+                    name,
+                };
+                now.insert(container.id.clone(), target);
             }
         }
     }
@@ -142,7 +173,7 @@ fn targets(wanted: &Objects, seen: &Observation) -> BTreeMap<String, (IpAddr, Pr
 
 impl Drop for Probes {
     fn drop(&mut self) {
-        for (_, _, task) in self.running.values() {
+        for (_, task) in self.running.values() {
             task.abort();
         }
     }
@@ -150,16 +181,16 @@ impl Drop for Probes {
 
 async fn ask(
     id: String,
-    address: IpAddr,
-    probe: Probe,
+    target: Target,
     answers: Arc<Mutex<BTreeMap<String, Health>>>,
     wake: mpsc::UnboundedSender<Wake>,
 ) {
+    let probe = &target.probe;
     let started = tokio::time::Instant::now();
     let mut failures = 0;
     let mut last = Health::Starting;
     loop {
-        let health = match crate::probe::look(address, &probe).await {
+        let health = match target.look().await {
             Ok(()) => {
                 failures = 0;
                 Health::Healthy
@@ -167,7 +198,7 @@ async fn ask(
             Err(_) => {
                 let counts = started.elapsed() >= Duration::from_millis(probe.start_period_ms);
                 failures += u32::from(counts);
-                if failures >= probe.retries && started.elapsed() >= budget(&probe) {
+                if failures >= probe.retries && started.elapsed() >= budget(probe) {
                     Health::Unhealthy
                 } else if last == Health::Healthy {
                     Health::Healthy

@@ -17,19 +17,16 @@ use crate::fleet::compose::service::{Probe, ProbeKind};
 /// So much of a body is read: a name stands at its beginning, or in a header.
 const MOST: usize = 64 * 1024;
 
-/// One look: a TCP connection, or an HTTP GET that must answer 200 to 399 within the probe's `timeout_ms`.
-/// Redirects are not followed, proxies are not used, and of the answer nothing but its status is read.
+/// One look: a TCP connection, or an HTTP GET that must answer 200 to 399 within the probe's `timeout_ms`, and `name`
+/// something (see [`answers`]). Redirects are not followed, proxies are not used.
 ///
 /// # Errors
 /// What was seen instead, for people.
-pub async fn look(address: IpAddr, probe: &Probe) -> Result<(), String> {
+pub async fn look(address: IpAddr, probe: &Probe, name: Option<&str>) -> Result<(), String> {
     let limit = Duration::from_millis(probe.timeout_ms);
     match &probe.kind {
         ProbeKind::Tcp { port } => take(SocketAddr::new(address, *port), limit).await,
-        ProbeKind::Http { port, path } => {
-            let address = SocketAddr::new(address, *port);
-            within(limit, get(address, path)).await.map(drop)
-        }
+        ProbeKind::Http { port, path } => answers(SocketAddr::new(address, *port), path, name, limit).await,
     }
 }
 
@@ -179,7 +176,7 @@ mod tests {
             port: address.port(),
             path: "/healthz?x=1".to_owned(),
         };
-        look(address.ip(), &probe(kind, timeout_ms)).await
+        look(address.ip(), &probe(kind, timeout_ms), None).await
     }
 
     fn probe(kind: ProbeKind, timeout_ms: u64) -> Probe {
@@ -189,6 +186,7 @@ mod tests {
             timeout_ms,
             retries: 3,
             start_period_ms: 0,
+            names_release: false,
         }
     }
 
@@ -259,7 +257,7 @@ mod tests {
         let address = server(None).await;
         let kind = |port| ProbeKind::Tcp { port };
         assert_eq!(
-            look(address.ip(), &probe(kind(address.port()), 5000)).await,
+            look(address.ip(), &probe(kind(address.port()), 5000), None).await,
             Ok(())
         );
         let closed = TcpListener::bind("127.0.0.1:0")
@@ -267,7 +265,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let error = look(closed.ip(), &probe(kind(closed.port()), 5000))
+        let error = look(closed.ip(), &probe(kind(closed.port()), 5000), None)
             .await
             .unwrap_err();
         assert!(error.contains("cannot connect"), "{error}");

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::diagnostic::{Finding, Findings};
-use crate::fleet::compose::Vars;
 use crate::fleet::compose::service::{Condition, Scope, Service};
+use crate::fleet::compose::{RELEASE_VARIABLE, Vars};
 use crate::fleet::names::{Owner, RingName, ServiceKey, Slug};
 use crate::fleet::read::Reader;
 use crate::fleet::release::Release;
@@ -25,9 +25,6 @@ use crate::fleet::{Base, Policy, check};
 use container::Builder;
 pub use context::context;
 use object::{LiveFiles, NetworkObject, Objects, VolumeObject};
-
-/// The variable that a service may interpolate to be replaced at each release.
-pub const RELEASE_VARIABLE: &str = "RINGFENCE_RELEASE";
 
 /// Objects, and what stood in the way of some of them. With an error the objects are incomplete and must not be used.
 #[derive(Debug, Clone, Default)]

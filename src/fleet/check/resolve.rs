@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{services_of, tenant_vars};
 use crate::diagnostic::{Finding, Findings};
 use crate::fleet::compose::service::{Scope, Service};
-use crate::fleet::compose::{MISSING, Vars};
+use crate::fleet::compose::{MISSING, RELEASE_VARIABLE, Vars};
 use crate::fleet::read::Reader;
 use crate::fleet::tenants::Tenant;
 use crate::fleet::{Base, Policy};
@@ -47,7 +47,7 @@ pub(super) fn of_nobody(base: &Base) -> Findings {
 fn with(base: &Base, mut vars: Vars, runs: &BTreeSet<String>) -> (BTreeMap<String, Service>, Findings) {
     // `render` knows the real one; here it only has to have a value.
     vars.common
-        .entry("RINGFENCE_RELEASE".to_owned())
+        .entry(RELEASE_VARIABLE.to_owned())
         .or_insert_with(|| "rel-00000000".to_owned());
     let reader = Reader::new();
     let services = base.services.resolve(&vars, &reader);

@@ -126,6 +126,9 @@ impl<'a> Context<'a> {
         keys::read(self.reader, &fields);
         extension::check_slips(self.reader, node);
         let service = self.service(&fields, at, image);
+        if let Some(node) = fields.get(extension::KEY) {
+            health::check_told(&self, node, &service);
+        }
         fields.finish();
         let good = !self.spoilt.get() && self.reader.errors() == before;
         Some(Converted {

@@ -9,7 +9,7 @@ use crate::diagnostic::{Finding, did_you_mean};
 use crate::text::Safe;
 
 /// The extension's key.
-const KEY: &str = "x-ringfence";
+pub const KEY: &str = "x-ringfence";
 
 /// What the extension says.
 #[derive(Debug, Clone, Default)]

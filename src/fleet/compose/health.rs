@@ -3,8 +3,9 @@
 use super::super::values::duration_ms;
 use super::super::yaml::{Kind, Node};
 use super::convert::Context;
-use super::service::{Healthcheck, Probe, ProbeKind};
+use super::service::{Healthcheck, Probe, ProbeKind, Service};
 use super::top::note;
+use super::values::RELEASE_VARIABLE;
 use crate::text::Safe;
 
 /// A duration in milliseconds that is at least `least`.
@@ -147,14 +148,54 @@ pub fn probe(ctx: &Context<'_>, node: &Node) -> Option<Probe> {
     let timeout = fields.get("timeout").map(|n| duration(ctx, n, 1));
     let retries = fields.get("retries").map(|n| ctx.integer(n, 1..=1000));
     let start_period = fields.get("start_period").map(|n| duration(ctx, n, 0));
+    let names_release = fields.get("names_release").map(|n| (n, ctx.boolean(n)));
     fields.finish();
+    let kind = kind?;
+    if let Some((node, _)) = names_release
+        .as_ref()
+        .filter(|_| matches!(kind, ProbeKind::Tcp { .. }))
+    {
+        ctx.reader.error(
+            "probe",
+            &node.at,
+            "only the answer of `http` can name the release",
+            "remove `names_release`, or ask with `http: \":8080/version\"`",
+        );
+        return None;
+    }
     Some(Probe {
-        kind: kind?,
+        kind,
         interval_ms: interval.unwrap_or(Some(5000))?,
         timeout_ms: timeout.unwrap_or(Some(2000))?,
         retries: u32::try_from(retries.unwrap_or(Some(3))?).ok()?,
         start_period_ms: start_period.unwrap_or(Some(0))?,
+        names_release: names_release.is_some_and(|(_, on)| on == Some(true)),
     })
+}
+
+/// A container that shall name its release must have been told it, or it never gets healthy.
+pub fn check_told(ctx: &Context<'_>, extension: &Node, service: &Service) {
+    let asked = service.probe.as_ref().is_some_and(|p| p.names_release);
+    let (true, Some(release)) = (asked, ctx.values.get(RELEASE_VARIABLE)) else {
+        return;
+    };
+    let words = [&service.command, &service.entrypoint]
+        .into_iter()
+        .flatten()
+        .flatten();
+    if words
+        .chain(service.environment.values())
+        .any(|text| text.contains(release))
+    {
+        return;
+    }
+    let node = extension.get("probe").and_then(|p| p.get("names_release"));
+    ctx.reader.error(
+        "probe",
+        &node.unwrap_or(extension).at,
+        "the service is not told which release it belongs to, so its answer cannot name it",
+        format!("give it to it: `environment: {{RELEASE: \"${{{RELEASE_VARIABLE}}}\"}}`"),
+    );
 }
 
 /// `:8080/healthz` for HTTP, `:5432` or `5432` for TCP.

@@ -46,8 +46,8 @@ pub use keys::REFUSED;
 pub use mounts::unnamed;
 use service::{PullPolicy, Scope, Service};
 use top::Top;
-pub use values::MISSING;
 use values::Values;
+pub use values::{MISSING, RELEASE_VARIABLE};
 
 pub use files::is_compose;
 pub use release::FOLDER;

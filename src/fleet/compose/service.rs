@@ -97,6 +97,9 @@ pub struct Probe {
     pub retries: u32,
     /// In which failures do not count; default 0.
     pub start_period_ms: u64,
+    /// Whether the answer of `http` must name the release that the container was made for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub names_release: bool,
 }
 
 /// What a probe asks.

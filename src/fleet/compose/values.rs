@@ -14,6 +14,8 @@ use crate::text::Safe;
 const MAX_TOTAL: usize = 4 << 20;
 /// The code of a variable that has no value.
 pub const MISSING: &str = "missing-variable";
+/// The variable that a service interpolates to be told its release, and so to be replaced at each.
+pub const RELEASE_VARIABLE: &str = "RINGFENCE_RELEASE";
 /// Keys of a service whose texts only its own processes read: a variable without a value is empty there, aloud, as
 /// with Compose. Anywhere else an empty text would name another image, mount, port or limit than was meant.
 const PASSED_ON: &[&str] = &[

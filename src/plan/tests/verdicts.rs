@@ -21,6 +21,7 @@ fn sources() -> [HealthSource; 3] {
         timeout_ms: 2000,
         retries: 3,
         start_period_ms: 0,
+        names_release: false,
     };
     [
         HealthSource::Engine,

@@ -105,3 +105,30 @@ fn a_service_without_a_healthcheck_is_probed_from_outside() {
     fleet.ringfence(&["apply"]);
     assert_eq!(fleet.id("acme", "web"), good);
 }
+
+/// What ran before answers as well, and well: only its name tells that it is not the new one.
+#[test]
+fn a_probe_that_wants_the_release_named_takes_no_other_answer_for_it() {
+    let probed = |path: &str, version: &str| {
+        format!(
+            "  web:\n    image: {}\n    healthcheck: {{disable: true}}\n    environment: {{AGENT_RELEASE: \"${{RINGFENCE_RELEASE}}\", AGENT_VERSION: \"{version}\"}}\n    x-ringfence:\n      probe: {{http: \":8080{path}\", names_release: true, interval: 1s, retries: 2}}\n",
+            crate::support::fleet::AGENT
+        )
+    };
+    let fleet = with_services("probe-names", &[probed("/env", "1")]);
+    let goes = |path: &str, version: &str, code: i32| {
+        fleet
+            .on("main")
+            .write(FILE, &format!("services:\n{}", probed(path, version)))
+            .commit(version);
+        fleet.ringfence(&["apply"]).expect(code);
+        fleet.id("acme", "web")
+    };
+    fleet.ringfence(&["apply"]).expect(0);
+    let first = fleet.id("acme", "web");
+    let second = goes("/env", "2", 0);
+    assert_ne!(second, first);
+    // This answers 200 and says nothing of a release.
+    assert_eq!(goes("/healthz", "3", 3), second, "it went back");
+    assert_eq!(fleet.service("acme", "web")["health"], "healthy");
+}
