@@ -91,3 +91,32 @@ impl Drop for Handle {
         drop(spare);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+
+    #[test]
+    fn one_that_is_kept_open_serves_many_readers_and_is_closed_with_the_last_who_kept_it() {
+        let fixture = Fixture::new();
+        fixture.git(&["commit", "--quiet", "--allow-empty", "-m", "one"]);
+        let repo = fixture.repo();
+        let state = |repo: &super::super::Repo| repo.shared.with(|s| (s.kept_by, s.idle.is_some()));
+        repo.branches().unwrap();
+        assert_eq!(state(&repo), (0, false), "nobody keeps it");
+        let outer = repo.keep_open();
+        let inner = repo.clone().keep_open();
+        let first = repo.git2().unwrap();
+        // A second reader meanwhile does not wait for the first.
+        assert_eq!(repo.branches().unwrap().len(), 1);
+        drop(first);
+        assert_eq!(state(&repo), (2, true));
+        drop(inner);
+        assert_eq!(state(&repo), (1, true));
+        drop(outer);
+        assert_eq!(state(&repo), (0, false));
+        // Nothing that was open before hides that it is gone.
+        std::fs::rename(fixture.dir(), fixture.path("away")).unwrap();
+        assert!(repo.branches().is_err());
+    }
+}
