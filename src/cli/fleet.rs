@@ -183,13 +183,13 @@ impl Global {
         let state = self.state_of(repo)?;
         let facts = Store::open(&state.join(LEDGER)).ok()?.facts().ok()?;
         let commit = facts.accepted_policy.clone().or_else(|| facts.accepted.clone())?;
-        let tree = repo.tree(&commit).or_else(|error| {
+        let tree = repo.policy_tree(&commit).or_else(|error| {
             let keep = if repo.is_mirror() {
                 repo.common_dir().to_owned()
             } else {
                 state.join("git")
             };
-            Keep::open(&keep).map_err(|_| error)?.repo().tree(&commit)
+            Keep::open(&keep).map_err(|_| error)?.repo().policy_tree(&commit)
         });
         let policy = crate::fleet::policy(&tree.ok()?, &repo.name()).policy?;
         let branch = match &policy.settings.control_branch {
@@ -243,7 +243,7 @@ fn control(repo: &Repo) -> Result<(String, Policy), CliError> {
         let Some(head) = branches.get(&branch) else {
             continue;
         };
-        let tree = repo.tree(head)?;
+        let tree = repo.policy_tree(head)?;
         if tree.get("ringfence.yaml").is_none() && tree.below("rings/").next().is_none() {
             continue;
         }
@@ -287,7 +287,7 @@ fn policy_before(repo: &Repo, head: &CommitId) -> Option<Policy> {
     let mut at = head.clone();
     for _ in 0..LOOK_BACK {
         at = repo.commit(&at).ok()?.parents.into_iter().next()?;
-        if let Some(policy) = crate::fleet::policy(&repo.tree(&at).ok()?, &repo.name()).policy {
+        if let Some(policy) = crate::fleet::policy(&repo.policy_tree(&at).ok()?, &repo.name()).policy {
             return Some(policy);
         }
     }

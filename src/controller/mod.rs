@@ -35,7 +35,7 @@ mod wanted;
 mod write_back;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -206,7 +206,8 @@ pub struct Controller {
     specs: BTreeMap<SpecHash, Arc<ContainerSpec>>,
     /// The paths for which images declare volumes, as far as they were looked at.
     declared: Arc<BTreeMap<String, BTreeSet<String>>>,
-    live: Live,
+    /// Live files as they are; none yet: they are read when they are needed.
+    live: OnceLock<Live>,
     /// Failures that there is nothing to go back from: container ids, told once.
     told: BTreeSet<String>,
     /// Services whose repair was told.
@@ -306,7 +307,6 @@ impl Controller {
             at_once,
             parts.progress.clone(),
         );
-        let live = parts.files.read_live();
         let mut images = Images::new(wake.clone());
         let mut looks = Looks::default();
         if !parts.daemon {
@@ -325,7 +325,7 @@ impl Controller {
             gave_up: BTreeMap::new(),
             specs: BTreeMap::new(),
             declared: Arc::default(),
-            live,
+            live: OnceLock::new(),
             told: BTreeSet::new(),
             drift: BTreeSet::new(),
             changed: false,
@@ -450,7 +450,11 @@ impl Controller {
 
     /// Live files are looked at on the disk: somebody may have edited them.
     pub fn read_live(&mut self) {
-        self.live = self.parts.files.read_live();
+        self.live = OnceLock::new();
+    }
+
+    fn live(&self) -> &Live {
+        self.live.get_or_init(|| self.parts.files.read_live())
     }
 
     /// What this process leaves to the next one, so that it need not ask the engine again. No more than a cache: a failure

@@ -342,7 +342,7 @@ impl Controller {
             declared: &self.declared,
             probed,
             gave_up: &self.gave_up,
-            live: &self.live,
+            live: self.live(),
             watched_since: self.watched_since,
             now,
         }

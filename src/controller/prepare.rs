@@ -42,7 +42,9 @@ impl Controller {
             };
             if in_scope(request, &self.last.decision, &live.owner) {
                 self.parts.files.write_live(&folder, &live.files)?;
-                self.live.insert(folder, live.files.clone());
+                if let Some(read) = self.live.get_mut() {
+                    read.insert(folder, live.files.clone());
+                }
             }
         }
         self.make_volumes(policy).await;

@@ -428,7 +428,9 @@ impl Controller {
                 self.parts.store.tenant_forgotten(&tenant.slug, now)?;
                 let folder = owner.domain(&self.parts.instance);
                 self.parts.files.remove_live(&folder);
-                self.live.remove(&folder);
+                if let Some(read) = self.live.get_mut() {
+                    read.remove(&folder);
+                }
                 self.look_again();
                 let data = if tenant.task == Task::Erase {
                     "its data goes too"

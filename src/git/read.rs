@@ -1,5 +1,6 @@
 //! A commit's declared files, straight from git's objects.
 
+use std::io::Read as _;
 use std::sync::Arc;
 
 use git2::{ObjectType, Odb, Oid, Repository};
@@ -25,6 +26,15 @@ impl Repo {
     /// [`MAX_FILE`] have their size and no content. A name that is not UTF-8 gets `U+FFFD` and its bytes in hex, so
     /// that it is seen and refused, not lost.
     pub fn tree(&self, commit: &CommitId) -> Result<Tree, GitError> {
+        self.read(commit, FOLDERS)
+    }
+
+    /// Of these only what policy and decisions are read from.
+    pub fn policy_tree(&self, commit: &CommitId) -> Result<Tree, GitError> {
+        self.read(commit, &["rings"])
+    }
+
+    fn read(&self, commit: &CommitId, folders: &[&str]) -> Result<Tree, GitError> {
         let repo = self.git2()?;
         let root = self
             .find(&repo, commit)?
@@ -36,6 +46,7 @@ impl Repo {
             repo: &repo,
             odb: &odb,
             commit,
+            folders,
             tree: Tree::default(),
             limits: Limits::new(commit.as_str()),
         };
@@ -85,6 +96,7 @@ struct Walk<'a> {
     repo: &'a Repository,
     odb: &'a Odb<'a>,
     commit: &'a CommitId,
+    folders: &'a [&'a str],
     tree: Tree,
     limits: Limits,
 }
@@ -97,7 +109,7 @@ impl Walk<'_> {
             let is_folder = entry.filemode() == 0o040_000;
             let mut path = format!("{prefix}{name}");
             if depth == 0 {
-                match FOLDERS.contains(&name.as_str()) {
+                match self.folders.contains(&name.as_str()) {
                     true if is_folder => {}
                     // A link or file where a folder belongs: below the folder's name, where its reader looks.
                     true => path.push('/'),
@@ -144,19 +156,19 @@ impl Walk<'_> {
         let mut size = 0;
         let mut bytes: Arc<[u8]> = Arc::default();
         if kind != EntryKind::Submodule {
+            let most = if kind == EntryKind::Symlink { 0 } else { MAX_FILE };
             let fault = self.of.fault("cannot read a file's object");
-            let (length, object) = self.odb.read_header(oid).map_err(&fault)?;
-            if object != ObjectType::Blob {
-                return Err(GitError::Malformed {
-                    commit: self.commit.to_string(),
-                    path: Safe::new(path),
-                    why: "its object is no file",
-                });
-            }
+            let found = match loose(self.odb, oid, most) {
+                None => blob(self.odb, oid, most).map_err(fault)?,
+                found => found,
+            };
+            let (length, content) = found.ok_or_else(|| GitError::Malformed {
+                commit: self.commit.to_string(),
+                path: Safe::new(path),
+                why: "its object is no file",
+            })?;
             size = length as u64;
-            if kind != EntryKind::Symlink && length <= MAX_FILE {
-                bytes = Arc::from(self.odb.read(oid).map_err(&fault)?.data());
-            }
+            bytes = content;
         }
         self.limits.take(bytes.len() as u64, depth)?;
         Ok(Entry {
@@ -166,6 +178,34 @@ impl Walk<'_> {
             bytes,
         })
     }
+}
+
+/// A file's length, and its content unless it is longer than `most`; none: the object is no file.
+fn blob(odb: &Odb<'_>, oid: Oid, most: usize) -> Result<Option<(usize, Arc<[u8]>)>, git2::Error> {
+    let (length, object) = odb.read_header(oid)?;
+    if object != ObjectType::Blob {
+        return Ok(None);
+    }
+    let content = if length <= most {
+        Arc::from(odb.read(oid)?.data())
+    } else {
+        Arc::default()
+    };
+    Ok(Some((length, content)))
+}
+
+/// The same of an object that is a file of its own, which is opened once for both. None: it is not, or not as it should
+/// be, and [`blob`] says what is wrong with it.
+fn loose(odb: &Odb<'_>, oid: Oid, most: usize) -> Option<(usize, Arc<[u8]>)> {
+    let (mut reader, length, object) = odb.reader(oid).ok()?;
+    if object != ObjectType::Blob || length > most {
+        return None;
+    }
+    let mut content = Vec::with_capacity(length);
+    reader.read_to_end(&mut content).ok()?;
+    // What is read as a stream is not compared with its name.
+    let whole = Oid::hash_object(ObjectType::Blob, &content).ok()? == oid;
+    (whole && content.len() == length).then(|| (length, Arc::from(content)))
 }
 
 /// A name as text: each byte that is not UTF-8 as `U+FFFD` and its two hex digits, so that two names stay two.
@@ -178,4 +218,43 @@ pub(super) fn lossy(name: &[u8]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+
+    #[test]
+    fn a_file_is_read_alike_loose_and_packed_and_never_as_another() {
+        let fixture = Fixture::new();
+        fixture.commit("desired/a.yaml", "a: 1\n");
+        let commit = fixture.commit("desired/b.yaml", "b: 1\n");
+        let repo = fixture.repo();
+        let loose = repo.tree(&commit).unwrap();
+        assert_eq!(&*loose.get("desired/b.yaml").unwrap().bytes, b"b: 1\n");
+        assert!(repo.policy_tree(&commit).unwrap().get("desired/b.yaml").is_none());
+
+        // A whole object under the name of another.
+        let object = |name: &str| {
+            let oid = &loose.get(name).unwrap().oid;
+            let (folder, file) = oid.split_at(2);
+            fixture.dir().join(".git/objects").join(folder).join(file)
+        };
+        let (a, b) = (object("desired/a.yaml"), object("desired/b.yaml"));
+        let kept = std::fs::read(&b).unwrap();
+        std::fs::remove_file(&b).unwrap();
+        std::fs::copy(&a, &b).unwrap();
+        let error = repo.tree(&commit).unwrap_err().to_string();
+        assert!(error.contains("cannot read a file's object"), "{error}");
+
+        std::fs::remove_file(&b).unwrap();
+        std::fs::write(&b, kept).unwrap();
+        fixture.git(&["gc", "--quiet"]);
+        assert!(!b.exists());
+        let packed = repo.tree(&commit).unwrap();
+        assert_eq!(
+            packed.get("desired/b.yaml").unwrap().bytes,
+            loose.get("desired/b.yaml").unwrap().bytes
+        );
+    }
 }
