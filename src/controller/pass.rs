@@ -82,7 +82,7 @@ impl Controller {
         nobodys(&mut wanted, &mut gathered, &seen, request);
         gathered
             .conditions
-            .extend(self.learn(&wanted.objects, request.refresh).await);
+            .extend(self.learn(&wanted.objects, &seen, request.refresh).await);
         self.probes.ask_once(&wanted.objects, &seen, true).await;
         let mut plan = self.plan(&wanted, &seen, &facts, now).await?;
         gathered.conditions.extend(unread);
@@ -172,7 +172,7 @@ impl Controller {
         let mut wanted = self.render(&gathered);
         gathered
             .conditions
-            .extend(self.learn(&wanted.objects, request.refresh).await);
+            .extend(self.learn(&wanted.objects, &seen, request.refresh).await);
         gathered.conditions.extend(unread);
         nobodys(&mut wanted, &mut gathered, &seen, request);
         self.remember_volumes(&seen, &facts)?;
@@ -342,6 +342,7 @@ impl Controller {
             probed,
             gave_up: &self.gave_up,
             live: &self.live,
+            cgroups: self.cgroups(),
             watched_since: self.watched_since,
             now,
         }

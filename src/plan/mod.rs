@@ -27,7 +27,7 @@ use crate::fleet::names::{Owner, ServiceKey, SpecHash};
 use crate::render::object::{ContainerSpec, NetworkObject, Objects, VolumeObject};
 use look::{ByKey, Look};
 use replace::Health;
-use seen::{Observation, SeenContainer};
+use seen::{Cgroups, Observation, SeenContainer};
 pub use services::{Action, ServicePlan};
 
 /// What an owner's objects may be subjected to.
@@ -67,6 +67,8 @@ pub struct Input<'a> {
     pub gave_up: &'a BTreeMap<String, Timestamp>,
     /// The live directories as they are, by folder.
     pub live: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// What the engine makes of limits.
+    pub cgroups: Cgroups,
     /// Since when the engine has been watched without a gap.
     pub watched_since: Timestamp,
     /// Now.

@@ -173,7 +173,7 @@ pub(super) fn plan(look: &Look<'_>, by_key: &ByKey<'_>, out: &mut Plan) {
         }
         if let Some(object) = object {
             out.notes
-                .extend(seen.iter().filter_map(|c| set_by_hand(object, c)));
+                .extend(seen.iter().filter_map(|c| set_by_hand(look, object, c)));
         }
         if let Some((plan, kept)) = one(look, by_key, &mut found, key, object, seen) {
             volumes::note(look, &plan, kept, seen, out);
@@ -382,8 +382,8 @@ pub fn extra_networks(object: &ServiceObject) -> BTreeSet<String> {
 }
 
 /// What the engine cannot undo.
-fn set_by_hand(object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
-    let names = live::limits_to_stay(&object.spec.limits, seen);
+fn set_by_hand(look: &Look<'_>, object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
+    let names = live::limits_to_stay(&object.spec, seen, look.input.cgroups);
     (seen.spec == Some(object.hash) && !names.is_empty()).then(|| {
         format!(
             "container {} was given a limit of its {} by hand, and the engine cannot take it away: remove the container to have it made again",
@@ -402,7 +402,7 @@ fn seat(look: &Look<'_>, object: Option<&ServiceObject>, aim: &Aim, seen: &SeenC
     let limits = object.and_then(|o| {
         let own = seen.spec.filter(|spec| *spec != o.hash);
         let spec = own.map_or(Some(&o.spec), |own| look.input.specs.get(&own))?;
-        live::limits(&spec.limits, seen)
+        live::limits(spec, seen, look.input.cgroups)
     });
     let mut seat = Seat {
         id: seen.id.clone(),
@@ -478,8 +478,9 @@ fn cause(
                 .difference(&serving.missing)
                 .map(|n| Why::cause(format!("it is on network {n}, which it should not be"))),
         );
-        if serving.limits.is_some() {
-            why.push(Why::cause("its limits were changed"));
+        if let Some(limits) = &serving.limits {
+            let names = limits.names().join(", ");
+            why.push(Why::cause(format!("its limits were changed: {names}")));
         }
         if serving.restart.is_some_and(|r| r != aim.restart) {
             why.push(Why::cause("its restart policy was changed"));
