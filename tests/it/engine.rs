@@ -745,7 +745,7 @@ async fn images_are_known_by_their_content() {
     // No registry is there: the engine cannot say whether the image exists.
     let pull = test
         .engine
-        .pull("127.0.0.1:1/nobody/nothing:1", |_| {})
+        .pull("127.0.0.1:1/nobody/nothing:1", None, |_| {})
         .await
         .unwrap_err();
     assert!(matches!(pull, EngineError::Registry { .. }), "{pull:?}");
@@ -814,6 +814,26 @@ fn ok(body: &str) -> String {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[tokio::test]
+async fn a_pull_asks_for_the_platform_of_the_service() {
+    let (_folder, engine, asked) = server_of(|line| {
+        ok(if line.contains("/images/create") {
+            r#"{"status":"Pull complete"}"#
+        } else {
+            r#"{"Id":"sha256:1"}"#
+        })
+    });
+    engine.pull("web:1", Some("linux/arm64"), |_| {}).await.unwrap();
+    engine.pull("web:1", None, |_| {}).await.unwrap();
+    let asked = asked.lock().unwrap();
+    let pulls: Vec<&String> = asked.iter().filter(|l| l.contains("/images/create")).collect();
+    let [first, second] = pulls.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert!(first.contains("platform=linux%2Farm64"), "{first}");
+    assert!(!second.contains("linux"), "{second}");
 }
 
 #[tokio::test]
