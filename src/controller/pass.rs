@@ -294,6 +294,9 @@ impl Controller {
     ) -> Result<Plan, ControllerError> {
         self.declared = self.applier.declared().known();
         self.probes.follow(&wanted.objects, seen);
+        let absent = wanted.objects.live.keys().filter(|f| !self.live.contains_key(*f));
+        self.stale = self.parts.store.stale()?;
+        self.lost_live = absent.filter(|f| self.parts.files.is_lost(f)).cloned().collect();
         for object in wanted.objects.services.values() {
             self.specs
                 .entry(object.hash)
@@ -342,6 +345,8 @@ impl Controller {
             probed,
             gave_up: &self.gave_up,
             live: &self.live,
+            lost_live: &self.lost_live,
+            stale: &self.stale,
             cgroups: self.cgroups(),
             watched_since: self.watched_since,
             now,

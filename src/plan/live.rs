@@ -2,9 +2,27 @@
 
 use std::collections::BTreeSet;
 
+use super::look::Look;
 use super::replace::LimitsUpdate;
-use super::seen::{Cgroups, SeenContainer, SeenLimits};
-use crate::render::object::{ContainerSpec, ServiceObject};
+use super::seen::{Cgroups, SeenContainer, SeenLimits, State};
+use crate::render::object::{ContainerSpec, MountFrom, ServiceObject};
+
+/// The live directory that a run of a service's container mounted and that was lost: the run goes on to see what was
+/// deleted, whatever is made under that name. A job is left to end.
+pub(super) fn stale(look: &Look<'_>, object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
+    if object.job || !matches!(seen.state, State::Running | State::Paused) {
+        return None;
+    }
+    let mut mounts = object.spec.mounts.values();
+    let folder = mounts.find_map(|mount| match &mount.from {
+        MountFrom::Live(folder) => Some(folder),
+        _ => None,
+    })?;
+    let began = seen.details.as_ref().and_then(|d| d.started_at);
+    let written = look.input.stale.get(&seen.id);
+    let same = written.is_some_and(|run| run.is_none() || *run == began);
+    (same || look.input.lost_live.contains(folder)).then(|| folder.clone())
+}
 
 /// The weight of a container that was given none.
 const USUAL_SHARES: u64 = 1024;

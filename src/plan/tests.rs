@@ -143,6 +143,8 @@ struct Scene {
     probed: BTreeMap<String, Health>,
     gave_up: BTreeMap<String, Timestamp>,
     live: BTreeMap<String, BTreeMap<String, String>>,
+    lost_live: BTreeSet<String>,
+    stale: Stale,
     cgroups: Cgroups,
     /// Seconds since [`start`].
     later: i64,
@@ -167,6 +169,8 @@ impl Scene {
             gave_up: &self.gave_up,
             watched_since: Timestamp::MIN,
             live: &self.live,
+            lost_live: &self.lost_live,
+            stale: &self.stale,
             cgroups: self.cgroups,
             now: self.now(),
         }

@@ -219,6 +219,83 @@ fn a_quota_that_undoes_cpus_is_told() {
     assert!(plan.notes[0].contains("CPU quota"), "{:?}", plan.notes);
 }
 
+/// Acme's web, which mounts its live directory, at rest.
+fn with_live(change: impl FnOnce(&mut ServiceObject)) -> Scene {
+    let mut object = object(&acme(), "web", 1);
+    let mount = MountSpec {
+        from: MountFrom::Live(HOME.to_owned()),
+        read_only: true,
+        no_copy: false,
+    };
+    let mounts = &mut Arc::make_mut(&mut object.spec).mounts;
+    mounts.insert("/run/ringfence".to_owned(), mount);
+    object.hash = object.spec.hash();
+    change(&mut object);
+    at_rest(object, SeenLimits::default())
+}
+
+const ID: &str = "id-web-acme-aither";
+
+#[test]
+fn what_sees_a_deleted_live_directory_is_replaced_without_a_gap() {
+    let mut scene = with_live(|_| {});
+    assert!(scene.plan().is_empty());
+    // It could not be read: that is no loss.
+    scene.live.clear();
+    assert!(scene.plan().services.is_empty());
+    scene.lost_live.insert(HOME.to_owned());
+    let lost = scene.plan();
+    let run = Stale::from([(ID.to_owned(), Some(start()))]);
+    assert_eq!(lost.stale, BTreeMap::from([(HOME.to_owned(), run.clone())]));
+    assert_eq!(lost.write_live.len(), 1);
+    // It was written down and made anew, and then came a crash.
+    scene.stale = run;
+    scene.lost_live.clear();
+    let files = scene.wanted.live[HOME].files.clone();
+    scene.live.insert(HOME.to_owned(), files);
+    let made = scene.plan();
+    for plan in [lost, made] {
+        let service = &plan.services[0];
+        assert_eq!(service.action, Action::Repair);
+        assert!(
+            service.why[0].field.contains("/run/ringfence"),
+            "{:?}",
+            service.why
+        );
+        assert!(matches!(service.steps[0], Call::Create { .. }));
+        let stop = service
+            .steps
+            .iter()
+            .position(|call| matches!(call, Call::Stop { id } if id == ID));
+        let start = service
+            .steps
+            .iter()
+            .position(|call| matches!(call, Call::Start { .. }));
+        assert!(start.unwrap() < stop.unwrap(), "{:?}", service.steps);
+        assert!(service.failed.is_none());
+    }
+    // Another run of it mounts what is there.
+    scene.stale.insert(ID.to_owned(), Some(Timestamp::MIN));
+    assert!(scene.plan().is_empty());
+    scene.stale.insert(ID.to_owned(), None);
+    assert!(!scene.plan().is_empty(), "which run it was nobody could say");
+}
+
+#[test]
+fn what_does_not_run_mounts_a_live_directory_anew_by_itself() {
+    let mut scene = with_live(|_| {});
+    scene.lost_live.insert(HOME.to_owned());
+    scene.live.clear();
+    scene.seen.containers[0].state = State::Exited;
+    let plan = scene.plan();
+    assert!(plan.stale.is_empty());
+    assert_eq!(plan.services[0].steps, [Call::Start { id: ID.to_owned() }]);
+    let mut job = with_live(|object| object.job = true);
+    job.lost_live.insert(HOME.to_owned());
+    let plan = job.plan();
+    assert!(plan.stale.is_empty() && !plan.services.iter().any(ServicePlan::makes));
+}
+
 /// Acme's web that should answer to `db` as well.
 fn with_alias(now: Option<&[&str]>) -> Scene {
     let mut object = object(&acme(), "web", 1);

@@ -345,6 +345,46 @@ fn edited_live_files_are_written_again() {
     assert!(live.join("spirit.md").exists());
 }
 
+#[test]
+fn a_deleted_live_directory_is_made_anew_and_mounted_anew() {
+    let fleet = fleet("drift-live-gone");
+    let (before, context) = (fleet.ids(), fleet.context("acme", "agent"));
+    let of_acme: Vec<String> = ["agent", "web"].map(|s| fleet.id("acme", s)).into();
+    let live = fleet
+        .state()
+        .join("files/live")
+        .join(format!("acme.{}", fleet.instance));
+    std::fs::remove_dir_all(&live).unwrap();
+    fleet
+        .ringfence(&["plan"])
+        .expect(0)
+        .says("it sees a directory at /run/ringfence that was deleted");
+    fleet.ringfence(&["apply"]).expect(0);
+    assert_eq!(fleet.context("acme", "agent"), context);
+    let after = fleet.ids();
+    assert!(
+        of_acme
+            .iter()
+            .all(|old| !after.values().any(|id| id.starts_with(old.as_str())))
+    );
+    let others = |ids: &std::collections::BTreeMap<String, String>| {
+        let mut ids = ids.clone();
+        ids.retain(|name, _| !name.to_lowercase().contains(".acme."));
+        ids
+    };
+    assert_eq!(others(&before), others(&after), "nobody else's");
+    assert_eq!(after.len(), before.len());
+    fleet.ringfence(&["apply"]).expect(0).says("Nothing to do.");
+    // What is written from now on is seen.
+    fleet
+        .on("main")
+        .replace("desired/tenants/acme.yaml", "The acme", "Another")
+        .commit("another name");
+    fleet.ringfence(&["apply"]).expect(0);
+    assert_ne!(fleet.context("acme", "agent"), context);
+    assert_eq!(fleet.ids(), after, "without a restart");
+}
+
 /// A port that nobody has now.
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
