@@ -220,7 +220,8 @@ impl<'a> Run<'a> {
             // What no registry has proved cannot be asked of one.
             return Err(missing(object));
         }
-        let pull = self.applier.engine.pull(&object.spec.image, |p| {
+        let platform = object.spec.options.platform.as_deref();
+        let pull = self.applier.engine.pull(&object.spec.image, platform, |p| {
             self.tell(Progress::Pull {
                 image: object.image_name.clone(),
                 current: p.current.unwrap_or(0),

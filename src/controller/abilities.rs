@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::fleet::compose::service::Limits;
+use crate::plan::seen::{Cgroups, Observation, SeenLimits};
 use crate::render::object::{HealthSource, Objects, ServiceObject};
 
 /// Where the store has them.
@@ -20,6 +21,8 @@ pub(super) struct Abilities {
     /// Bytes; 0: what was kept before this was asked.
     #[serde(default)]
     memory: u64,
+    /// Without a default: what was kept before this was asked is asked again.
+    cgroups: Cgroups,
 }
 
 impl Abilities {
@@ -73,11 +76,13 @@ fn limits(of: &Limits) -> impl Iterator<Item = &'static str> + use<> {
 }
 
 impl Controller {
-    /// Asks the engine once, and only for a fleet that depends on the answer; what stands against it is returned. A verb
-    /// takes what was found before, unless a person trusts nothing (`fresh`).
-    pub(super) async fn learn(&mut self, wanted: &Objects, fresh: bool) -> Vec<String> {
+    /// Asks the engine once, and only for a fleet that depends on the answer, or has limits that somebody set; what stands
+    /// against it is returned. A verb takes what was found before, unless a person trusts nothing (`fresh`).
+    pub(super) async fn learn(&mut self, wanted: &Objects, seen: &Observation, fresh: bool) -> Vec<String> {
         let depends = |o: &ServiceObject| is_probed(o) || limits(&o.spec.limits).next().is_some();
-        if !wanted.services.values().any(|o| depends(o)) {
+        let mut details = seen.containers.iter().filter_map(|c| c.details.as_ref());
+        let limited = details.any(|d| d.limits != SeenLimits::default());
+        if !limited && !wanted.services.values().any(|o| depends(o)) {
             return Vec::new();
         }
         if self.abilities.is_none() || fresh {
@@ -88,6 +93,13 @@ impl Controller {
         };
         self.probes.blind = known.rootless;
         known.shortcomings(wanted)
+    }
+
+    /// What the engine makes of limits, as far as it is known.
+    pub(super) fn cgroups(&self) -> Cgroups {
+        self.abilities
+            .as_ref()
+            .map_or_else(Cgroups::default, |a| a.cgroups)
     }
 
     /// The engine's id and its bytes of memory, as far as they are known.
@@ -112,6 +124,7 @@ impl Controller {
             unenforced: info.unenforced,
             engine: info.id,
             memory: info.memory,
+            cgroups: info.cgroups,
         };
         if let Ok(text) = serde_json::to_string(&found) {
             // No more than a cache, and who only looks writes nothing.

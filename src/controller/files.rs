@@ -73,6 +73,12 @@ impl Files {
         Ok(())
     }
 
+    /// Whether there certainly is no such live directory: one that cannot be read is none that was lost.
+    pub fn is_lost(&self, folder: &str) -> bool {
+        let found = fs::symlink_metadata(self.root.join("live").join(folder));
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Removes the live directory of an owner that is gone.
     pub fn remove_live(&self, folder: &str) {
         let _ = fs::remove_dir_all(self.root.join("live").join(folder));

@@ -48,8 +48,8 @@ use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::names::{CommitId, Instance, RingName, ServiceKey, Slug, SpecHash};
 use crate::git::GitError;
-use crate::plan::Plan;
 use crate::plan::seen::Observation;
+use crate::plan::{Plan, Stale};
 use crate::render::object::{ContainerSpec, Objects};
 use crate::store::{Store, StoreError};
 use backoff::Backoff;
@@ -208,6 +208,10 @@ pub struct Controller {
     declared: Arc<BTreeMap<String, BTreeSet<String>>>,
     /// Live files as they are; none yet: they are read when they are needed.
     live: OnceLock<Live>,
+    /// Live directories that are to be and are not there.
+    lost_live: BTreeSet<String>,
+    /// Runs of containers that see one that was lost, as the ledger has them.
+    stale: Stale,
     /// Failures that there is nothing to go back from: container ids, told once.
     told: BTreeSet<String>,
     /// Services whose repair was told.
@@ -326,6 +330,8 @@ impl Controller {
             specs: BTreeMap::new(),
             declared: Arc::default(),
             live: OnceLock::new(),
+            lost_live: BTreeSet::new(),
+            stale: Stale::new(),
             told: BTreeSet::new(),
             drift: BTreeSet::new(),
             changed: false,

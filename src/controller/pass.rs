@@ -82,7 +82,7 @@ impl Controller {
         nobodys(&mut wanted, &mut gathered, &seen, request);
         gathered
             .conditions
-            .extend(self.learn(&wanted.objects, request.refresh).await);
+            .extend(self.learn(&wanted.objects, &seen, request.refresh).await);
         self.probes.ask_once(&wanted.objects, &seen, true).await;
         let mut plan = self.plan(&wanted, &seen, &facts, now).await?;
         gathered.conditions.extend(unread);
@@ -173,7 +173,7 @@ impl Controller {
         let mut wanted = self.render(&gathered);
         gathered
             .conditions
-            .extend(self.learn(&wanted.objects, request.refresh).await);
+            .extend(self.learn(&wanted.objects, &seen, request.refresh).await);
         gathered.conditions.extend(unread);
         nobodys(&mut wanted, &mut gathered, &seen, request);
         self.remember_volumes(&seen, &facts)?;
@@ -295,6 +295,10 @@ impl Controller {
     ) -> Result<Plan, ControllerError> {
         self.declared = self.applier.declared().known();
         self.probes.follow(&wanted.objects, seen);
+        self.stale = self.parts.store.stale()?;
+        let live = self.live();
+        let absent = wanted.objects.live.keys().filter(|f| !live.contains_key(*f));
+        self.lost_live = absent.filter(|f| self.parts.files.is_lost(f)).cloned().collect();
         for object in wanted.objects.services.values() {
             self.specs
                 .entry(object.hash)
@@ -343,6 +347,9 @@ impl Controller {
             probed,
             gave_up: &self.gave_up,
             live: self.live(),
+            lost_live: &self.lost_live,
+            stale: &self.stale,
+            cgroups: self.cgroups(),
             watched_since: self.watched_since,
             now,
         }

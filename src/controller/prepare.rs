@@ -41,6 +41,7 @@ impl Controller {
                 continue;
             };
             if in_scope(request, &self.last.decision, &live.owner) {
+                self.write_down_stale(&folder)?;
                 self.parts.files.write_live(&folder, &live.files)?;
                 if let Some(read) = self.live.get_mut() {
                     read.insert(folder, live.files.clone());
@@ -74,6 +75,18 @@ impl Controller {
         self.parts.store.image_volumes(&plan.image_volumes)?;
         self.parts.store.know(&creates, Timestamp::now())?;
         Ok(())
+    }
+
+    /// Which runs see a live directory that was lost: once it is there again, nothing else tells them from others.
+    fn write_down_stale(&self, folder: &str) -> Result<(), ControllerError> {
+        let Some(runs) = self.last.plan.stale.get(folder) else {
+            return Ok(());
+        };
+        let ids: BTreeSet<&String> = self.last.seen.containers.iter().map(|c| &c.id).collect();
+        let mut stale = self.parts.store.stale()?;
+        stale.retain(|id, _| ids.contains(id));
+        stale.extend(runs.clone());
+        Ok(self.parts.store.set_stale(&stale)?)
     }
 
     async fn remove_left_overs(&mut self) {

@@ -10,7 +10,8 @@ use bollard::query_parameters::{
 
 use super::error::{Attempt, EngineError};
 use super::{CHANGE, Engine, READ, options, spec};
-use crate::fleet::compose::service::{Limits, Options, Restart};
+use crate::fleet::compose::service::{Options, Restart};
+use crate::plan::replace::LimitsUpdate;
 use crate::render::object::{Attachment, ServiceObject};
 
 /// What a stop may take beyond its grace period.
@@ -158,8 +159,8 @@ impl Engine {
         .await
     }
 
-    /// Sets a container's limits, and nothing else. The engine takes no limit away but that of processes.
-    pub async fn set_limits(&self, id: &str, limits: &Limits) -> Result<(), EngineError> {
+    /// Sets some of a container's limits, and nothing else.
+    pub async fn set_limits(&self, id: &str, limits: &LimitsUpdate) -> Result<(), EngineError> {
         let attempt = Attempt::change(&format!("set the limits of container {}", short(id)));
         plain(&attempt, id)?;
         let body = spec::limits_update(limits);

@@ -66,11 +66,12 @@ impl Engine {
         }
     }
 
-    /// Fetches an image from its registry. A reference without a tag means `latest`. Success means that the engine
-    /// has the image now.
+    /// Fetches an image from its registry, for a platform (`linux/arm64`; none: the engine's own). A reference without a tag
+    /// means `latest`. Success means that the engine has the image now.
     pub async fn pull(
         &self,
         reference: &str,
+        platform: Option<&str>,
         mut progress: impl FnMut(PullProgress) + Send,
     ) -> Result<(), EngineError> {
         let attempt = Attempt::registry(&format!("pull {reference}"));
@@ -80,6 +81,7 @@ impl Engine {
             from_image: Some(name.to_owned()),
             // Without a tag the engine would pull every tag there is.
             tag: tag.map(str::to_owned),
+            platform: platform.unwrap_or_default().to_owned(),
             ..CreateImageOptions::default()
         };
         let login = Login::of(reference).await;
@@ -112,7 +114,8 @@ impl Engine {
         }
     }
 
-    /// What a reference means at its registry now: `sha256:…`.
+    /// What a reference means at its registry now: `sha256:…`. Of an image for several platforms that is the digest of all of
+    /// them: the engine has no way to ask for one, and the pull by that digest chooses.
     pub async fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
         let attempt = Attempt::registry(&format!("ask the registry for {reference}"));
         safe(&attempt, reference)?;

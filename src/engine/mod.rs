@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::SystemInfoCgroupVersionEnum;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
@@ -37,6 +38,7 @@ pub use images::{Image, PullProgress};
 pub use logs::{LogLine, LogSource};
 
 use crate::fleet::names::Instance;
+use crate::plan::seen::Cgroups;
 use error::Attempt;
 
 /// Where the engine listens when nobody says otherwise.
@@ -94,6 +96,8 @@ pub struct EngineInfo {
     pub rootless: bool,
     /// Limits that it takes and does not enforce, by their Compose names.
     pub unenforced: Vec<String>,
+    /// What it makes of limits.
+    pub cgroups: Cgroups,
 }
 
 /// An engine, seen by one instance of one fleet. Cheap to clone; connects with its first call.
@@ -215,6 +219,10 @@ impl Engine {
             .filter(|(_, enforced)| *enforced == Some(false))
             .map(|(name, _)| name.to_owned())
             .collect(),
+            cgroups: Cgroups {
+                swap: info.swap_limit == Some(true),
+                first: info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_1),
+            },
         })
     }
 

@@ -15,9 +15,9 @@ use super::containers::{plain, short};
 use super::error::{Attempt, EngineError};
 use super::{Engine, READ, labels};
 use crate::digest::Digest;
-use crate::fleet::compose::service::{Limits, Restart};
+use crate::fleet::compose::service::Restart;
 use crate::plan::seen::{
-    Details, EngineHealth, Observation, SeenContainer, SeenMount, SeenNetwork, SeenVolume, State,
+    Details, EngineHealth, Observation, SeenContainer, SeenLimits, SeenMount, SeenNetwork, SeenVolume, State,
 };
 
 impl Engine {
@@ -293,7 +293,7 @@ fn details(container: ContainerInspectResponse) -> Result<Details, &'static str>
     let ended = !state.running.unwrap_or(false);
     Ok(Details {
         restart: restart(&host)?,
-        limits: limits(&host),
+        limits: limits(host),
         started_at: moment(state.started_at.as_deref()),
         finished_at,
         restart_count: container
@@ -325,14 +325,19 @@ fn restart(host: &HostConfig) -> Result<Restart, &'static str> {
     })
 }
 
-/// 0 and below mean no limit.
-fn limits(host: &HostConfig) -> Limits {
-    let limit = |value: Option<i64>| value.filter(|n| *n > 0).and_then(|n| u64::try_from(n).ok());
-    Limits {
-        memory: limit(host.memory),
-        memory_reservation: limit(host.memory_reservation),
-        nano_cpus: limit(host.nano_cpus),
-        pids: limit(host.pids_limit),
+fn limits(host: HostConfig) -> SeenLimits {
+    SeenLimits {
+        memory: host.memory.unwrap_or(0),
+        memory_swap: host.memory_swap.unwrap_or(0),
+        memory_reservation: host.memory_reservation.unwrap_or(0),
+        nano_cpus: host.nano_cpus.unwrap_or(0),
+        cpu_quota: host.cpu_quota.unwrap_or(0),
+        cpu_shares: host.cpu_shares.unwrap_or(0),
+        cpu_realtime: host.cpu_realtime_runtime.unwrap_or(0),
+        cpuset: host.cpuset_cpus.unwrap_or_default(),
+        memory_nodes: host.cpuset_mems.unwrap_or_default(),
+        blkio_weight: host.blkio_weight.unwrap_or(0).into(),
+        pids: host.pids_limit.unwrap_or(0),
     }
 }
 

@@ -9,8 +9,9 @@ use bollard::models::{
     NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::fleet::compose::service::{Healthcheck, Limits, Protocol, Restart};
+use crate::fleet::compose::service::{Healthcheck, Protocol, Restart};
 use crate::fleet::names::Instance;
+use crate::plan::replace::LimitsUpdate;
 use crate::render::object::{Attachment, ContainerSpec, MountFrom, PortSpec, ServiceObject};
 
 /// What surrounds a spec on one engine.
@@ -122,13 +123,17 @@ pub(super) fn restart(restart: Restart) -> RestartPolicy {
 }
 
 /// The body of an update that sets these limits: memory with swap, as at the creation.
-pub(super) fn limits_update(limits: &Limits) -> ContainerUpdateBody {
+pub(super) fn limits_update(limits: &LimitsUpdate) -> ContainerUpdateBody {
     ContainerUpdateBody {
         memory: limits.memory.map(signed),
         memory_swap: limits.memory.map(signed),
-        memory_reservation: limits.memory_reservation.map(signed),
+        memory_reservation: limits.memory_reservation,
         nano_cpus: limits.nano_cpus.map(signed),
-        pids_limit: Some(limits.pids.map_or(0, signed)),
+        cpu_quota: limits.cpu_quota,
+        cpu_shares: limits.cpu_shares.map(signed),
+        cpuset_cpus: limits.cpuset.clone(),
+        blkio_weight: limits.blkio_weight.and_then(|w| u16::try_from(w).ok()),
+        pids_limit: limits.pids.map(signed),
         ..ContainerUpdateBody::default()
     }
 }

@@ -27,7 +27,7 @@ use crate::fleet::names::{Owner, ServiceKey, SpecHash};
 use crate::render::object::{ContainerSpec, NetworkObject, Objects, VolumeObject};
 use look::{ByKey, Look};
 use replace::Health;
-use seen::{Observation, SeenContainer};
+use seen::{Cgroups, Observation, SeenContainer};
 pub use services::{Action, ServicePlan};
 
 /// What an owner's objects may be subjected to.
@@ -67,11 +67,20 @@ pub struct Input<'a> {
     pub gave_up: &'a BTreeMap<String, Timestamp>,
     /// The live directories as they are, by folder.
     pub live: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// Those that are to be and that the disk certainly does not have: what could not be read is not among them.
+    pub lost_live: &'a BTreeSet<String>,
+    /// Runs of containers that see a live directory which was lost, as they were written down before it was made anew.
+    pub stale: &'a Stale,
+    /// What the engine makes of limits.
+    pub cgroups: Cgroups,
     /// Since when the engine has been watched without a gap.
     pub watched_since: Timestamp,
     /// Now.
     pub now: Timestamp,
 }
+
+/// Runs of containers: when the run began that is meant, by container id; none: not known.
+pub type Stale = BTreeMap<String, Option<Timestamp>>;
 
 /// What is to be done.
 #[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
@@ -112,6 +121,9 @@ pub struct Plan {
     /// Whose the live directories are, by folder.
     #[serde(skip)]
     pub owners: BTreeMap<String, Owner>,
+    /// Runs that see a live directory which is lost, by folder: to be written down before it is made anew.
+    #[serde(skip)]
+    pub stale: BTreeMap<String, Stale>,
 }
 
 /// Something unknown with our labels.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::compose::service::{Limits, Restart};
+use crate::fleet::compose::service::Restart;
 use crate::fleet::names::{Owner, SpecHash};
 
 /// A container's state, as the engine's list says.
@@ -44,13 +44,50 @@ pub enum EngineHealth {
     Unhealthy,
 }
 
+/// All that `docker update` can change beside the restart policy, as an inspection shows it. 0 and empty: never set, or the
+/// engine cannot. No field has a default: a look that was kept before one was asked for is made again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SeenLimits {
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of memory and swap together; -1 is no limit.
+    pub memory_swap: i64,
+    /// Bytes kept for it; -1 is none.
+    pub memory_reservation: i64,
+    /// Billionths of a CPU.
+    pub nano_cpus: i64,
+    /// Microseconds of each period: the older words for the same; -1 is no limit.
+    pub cpu_quota: i64,
+    /// Weight among those that want a CPU.
+    pub cpu_shares: i64,
+    /// Microseconds of a CPU before all others.
+    pub cpu_realtime: i64,
+    /// CPUs that it may run on.
+    pub cpuset: String,
+    /// Nodes of memory that it may use.
+    pub memory_nodes: String,
+    /// Weight among those that want a disk.
+    pub blkio_weight: i64,
+    /// Processes.
+    pub pids: i64,
+}
+
+/// What an engine makes of limits. What is not known is false, and then less is concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cgroups {
+    /// It limits swap: one that does not says of every container that it has no such limit.
+    pub swap: bool,
+    /// Their first version: what was never set is the same there as some value that can be set. In the second it is not.
+    pub first: bool,
+}
+
 /// What only an inspection shows. Absent until a container was inspected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// Restart policy now.
     pub restart: Restart,
     /// Limits now.
-    pub limits: Limits,
+    pub limits: SeenLimits,
     /// When the present or last run began.
     pub started_at: Option<Timestamp>,
     /// When it last ended.

@@ -173,7 +173,14 @@ pub(super) fn plan(look: &Look<'_>, by_key: &ByKey<'_>, out: &mut Plan) {
         }
         if let Some(object) = object {
             out.notes
-                .extend(seen.iter().filter_map(|c| set_by_hand(object, c)));
+                .extend(seen.iter().filter_map(|c| set_by_hand(look, object, c)));
+            for container in seen {
+                if let Some(folder) = live::stale(look, object, container) {
+                    let began = container.details.as_ref().and_then(|d| d.started_at);
+                    let runs = out.stale.entry(folder).or_default();
+                    runs.insert(container.id.clone(), began);
+                }
+            }
         }
         if let Some((plan, kept)) = one(look, by_key, &mut found, key, object, seen) {
             volumes::note(look, &plan, kept, seen, out);
@@ -222,7 +229,7 @@ fn one(
     let candidates: Vec<&&SeenContainer> = seen
         .iter()
         .zip(&seats)
-        .filter(|(c, _)| object.is_some_and(|o| c.spec == Some(o.hash)))
+        .filter(|(_, s)| s.spec.is_some() && s.spec == aim.wanted)
         .filter(|(_, s)| matches!(part(&aim, s), Part::Passing | Part::Serving | Part::Stray))
         .map(|(c, _)| c)
         .collect();
@@ -382,8 +389,8 @@ pub fn extra_networks(object: &ServiceObject) -> BTreeSet<String> {
 }
 
 /// What the engine cannot undo.
-fn set_by_hand(object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
-    let names = live::limits_to_stay(&object.spec.limits, seen);
+fn set_by_hand(look: &Look<'_>, object: &ServiceObject, seen: &SeenContainer) -> Option<String> {
+    let names = live::limits_to_stay(&object.spec, seen, look.input.cgroups);
     (seen.spec == Some(object.hash) && !names.is_empty()).then(|| {
         format!(
             "container {} was given a limit of its {} by hand, and the engine cannot take it away: remove the container to have it made again",
@@ -402,12 +409,14 @@ fn seat(look: &Look<'_>, object: Option<&ServiceObject>, aim: &Aim, seen: &SeenC
     let limits = object.and_then(|o| {
         let own = seen.spec.filter(|spec| *spec != o.hash);
         let spec = own.map_or(Some(&o.spec), |own| look.input.specs.get(&own))?;
-        live::limits(&spec.limits, seen)
+        live::limits(spec, seen, look.input.cgroups)
     });
+    // For the table a run that sees what was deleted has another spec: it is replaced as any other, without a gap.
+    let stale = object.is_some_and(|o| live::stale(look, o, seen).is_some());
     let mut seat = Seat {
         id: seen.id.clone(),
         name: seen.name.clone(),
-        spec: seen.spec,
+        spec: seen.spec.filter(|_| !stale),
         activity: activity(seen),
         health: object.map_or(Health::Unknown, |o| {
             judge(o, seen, look.input.probed.get(&seen.id).copied(), look.input.now)
@@ -478,8 +487,9 @@ fn cause(
                 .difference(&serving.missing)
                 .map(|n| Why::cause(format!("it is on network {n}, which it should not be"))),
         );
-        if serving.limits.is_some() {
-            why.push(Why::cause("its limits were changed"));
+        if let Some(limits) = &serving.limits {
+            let names = limits.names().join(", ");
+            why.push(Why::cause(format!("its limits were changed: {names}")));
         }
         if serving.restart.is_some_and(|r| r != aim.restart) {
             why.push(Why::cause("its restart policy was changed"));
@@ -499,6 +509,11 @@ fn cause(
         .filter(|s| s.spec != aim.wanted)
         .find(|s| part(aim, s) == Part::Serving);
     if let Some(current) = current {
+        if look.is_stale(object, &current.id) {
+            let why =
+                "it sees a directory at /run/ringfence that was deleted, and never what is written anew";
+            return (Action::Repair, vec![Why::cause(why)]);
+        }
         let old = current.spec.and_then(|s| look.input.specs.get(&s));
         let why = old.map_or_else(
             || {

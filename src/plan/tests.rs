@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::replace::{Call, Health};
-use super::seen::{Details, EngineHealth, Observation, SeenContainer, SeenNetwork, SeenVolume, State};
+use super::replace::{Call, Health, LimitsUpdate};
+use super::seen::{
+    Cgroups, Details, EngineHealth, Observation, SeenContainer, SeenLimits, SeenNetwork, SeenVolume, State,
+};
 use super::*;
 use crate::decide::facts::Facts;
 use crate::digest::Digest;
@@ -78,7 +80,7 @@ fn object(owner: &Owner, service: &str, n: u8) -> ServiceObject {
 fn details(restart: Restart) -> Details {
     Details {
         restart,
-        limits: Limits::default(),
+        limits: SeenLimits::default(),
         started_at: Some(start()),
         finished_at: None,
         restart_count: 0,
@@ -88,6 +90,21 @@ fn details(restart: Restart) -> Details {
         networks: BTreeMap::new(),
         addresses: BTreeMap::new(),
     }
+}
+
+/// What an update makes of limits: as engines do, it leaves alone what is 0 or empty, but for processes.
+fn update(now: &mut SeenLimits, to: &LimitsUpdate) {
+    let signed = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
+    let set = |now: &mut i64, to: Option<i64>| *now = to.filter(|n| *n != 0).unwrap_or(*now);
+    set(&mut now.memory, signed(to.memory));
+    set(&mut now.memory_swap, signed(to.memory));
+    set(&mut now.memory_reservation, to.memory_reservation);
+    set(&mut now.nano_cpus, signed(to.nano_cpus));
+    set(&mut now.cpu_quota, to.cpu_quota);
+    set(&mut now.cpu_shares, signed(to.cpu_shares));
+    set(&mut now.blkio_weight, signed(to.blkio_weight));
+    now.pids = signed(to.pids).unwrap_or(now.pids);
+    now.cpuset = to.cpuset.clone().unwrap_or(now.cpuset.clone());
 }
 
 /// A container of a service's `n`th version that runs healthy under a name.
@@ -126,6 +143,9 @@ struct Scene {
     probed: BTreeMap<String, Health>,
     gave_up: BTreeMap<String, Timestamp>,
     live: BTreeMap<String, BTreeMap<String, String>>,
+    lost_live: BTreeSet<String>,
+    stale: Stale,
+    cgroups: Cgroups,
     /// Seconds since [`start`].
     later: i64,
 }
@@ -149,6 +169,9 @@ impl Scene {
             gave_up: &self.gave_up,
             watched_since: Timestamp::MIN,
             live: &self.live,
+            lost_live: &self.lost_live,
+            stale: &self.stale,
+            cgroups: self.cgroups,
             now: self.now(),
         }
     }

@@ -9,7 +9,11 @@ use rusqlite::{OptionalExtension, params};
 use super::ledger::Inner;
 use super::{Store, StoreError};
 use crate::fleet::names::{ServiceKey, SpecHash};
+use crate::plan::Stale;
 use crate::render::object::ContainerSpec;
+
+/// Under which name the runs are kept that see a live directory which was lost.
+const STALE: &str = "live.stale";
 
 /// What is known is read anew.
 fn forget(inner: &mut Inner) {
@@ -174,6 +178,19 @@ impl Store {
                 .query_row([key], |row| row.get(0))
                 .optional()
         })
+    }
+
+    /// Runs of containers that see a live directory which was lost.
+    pub fn stale(&self) -> Result<Stale, StoreError> {
+        let kept = self.meta(STALE)?;
+        Ok(kept
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default())
+    }
+
+    /// Writes them down, durably: before the directory is made anew.
+    pub fn set_stale(&self, stale: &Stale) -> Result<(), StoreError> {
+        self.set_meta(STALE, &serde_json::to_string(stale).unwrap_or_default())
     }
 
     /// Sets a small value, durably. `accepted` belongs to [`Store::accept`].

@@ -337,6 +337,7 @@ async fn a_life(bed: &Bed) {
         &json!(64 << 20),
         &host["Memory"],
     );
+    limits_that_stay(bed, &id).await;
     let listed = bed.listed(&id).await;
     bed.is(
         "the list has no policy",
@@ -362,6 +363,50 @@ async fn a_life(bed: &Bed) {
     bed.refuses("what is gone is not removed", 404, "no such container", &gone);
     let gone = bed.call("GET", &path("json"), Value::Null).await;
     bed.refuses("what is gone is not seen", 404, "no such container", &gone);
+}
+
+/// What an update takes away: of most limits nothing, since it takes 0 and an empty text for "as it is".
+async fn limits_that_stay(bed: &Bed, id: &str) {
+    let update = async |body: Value| {
+        let path = format!("/containers/{id}/update");
+        let (status, said) = bed.call("POST", &path, body).await;
+        let host = bed.inspect(id).await["HostConfig"].clone();
+        (status, said, host)
+    };
+    let set = json!({"CpuShares": 512, "CpusetCpus": "0", "CpuQuota": 50_000, "PidsLimit": 50});
+    let (_, _, host) = update(set).await;
+    let all = |host: &Value| {
+        json!([
+            host["CpuShares"],
+            host["CpusetCpus"],
+            host["CpuQuota"],
+            host["PidsLimit"]
+        ])
+    };
+    bed.is(
+        "limits are shown as they are set",
+        json!([512, "0", 50_000, 50]),
+        all(&host),
+    );
+    let (_, _, host) = update(json!({"CpuShares": 0, "CpusetCpus": "", "CpuQuota": 0, "PidsLimit": 0})).await;
+    bed.is(
+        "0 takes away the limit of processes alone",
+        json!([512, "0", 50_000, 0]),
+        all(&host),
+    );
+    let (_, _, host) = update(json!({"CpuQuota": -1})).await;
+    bed.is("-1 is no quota", &json!(-1), &host["CpuQuota"]);
+    let other = bed.running("limited").await;
+    let path = format!("/containers/{other}/update");
+    let (status, _) = bed.call("POST", &path, json!({"NanoCpus": 500_000_000})).await;
+    bed.is("CPUs are limited", 200, status);
+    let refused = bed.call("POST", &path, json!({"CpuQuota": 50_000})).await;
+    bed.refuses(
+        "a quota beside CPUs is refused",
+        409,
+        "conflicting options: cpu quota cannot be updated as nanocpus",
+        &refused,
+    );
 }
 
 async fn ends(bed: &Bed) {

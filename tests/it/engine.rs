@@ -11,7 +11,7 @@ use ringfence::fleet::compose::service::{
     DeviceRequest, Healthcheck, Limits, Logging, Options, Protocol, Restart, Ulimit,
 };
 use ringfence::fleet::names::{Owner, ReleaseId, ServiceKey};
-use ringfence::plan::seen::{EngineHealth, SeenContainer, State};
+use ringfence::plan::seen::{EngineHealth, SeenContainer, SeenLimits, State};
 use ringfence::render::object::{
     Attachment, ContainerSpec, HealthSource, MountFrom, MountSpec, NetworkObject, PortSpec, RolloutOrder,
     ServiceObject,
@@ -304,9 +304,17 @@ async fn all_of_a_spec_reaches_the_engine() {
     }
     assert_eq!(made[0]["Mounts"].as_array().unwrap().len(), 6);
     let details = test.engine.inspect(&id).await.unwrap().unwrap();
+    let limits = SeenLimits {
+        memory: 64 << 20,
+        memory_swap: 64 << 20,
+        memory_reservation: 32 << 20,
+        nano_cpus: 500_000_000,
+        pids: 50,
+        ..SeenLimits::default()
+    };
     assert_eq!(
-        (details.limits, details.restart),
-        (web.spec.limits, Restart::UnlessStopped)
+        (&details.limits, details.restart),
+        (&limits, Restart::UnlessStopped)
     );
 
     test.engine.set_restart(&id, Restart::No).await.unwrap();
@@ -317,10 +325,7 @@ async fn all_of_a_spec_reaches_the_engine() {
         ["from the release"]
     );
     let details = test.engine.inspect(&id).await.unwrap().unwrap();
-    assert_eq!(
-        details.limits, web.spec.limits,
-        "a new restart policy changes no limit"
-    );
+    assert_eq!(details.limits, limits, "a new restart policy changes no limit");
     assert_eq!(details.exit_code, Some(0));
 }
 
@@ -740,7 +745,7 @@ async fn images_are_known_by_their_content() {
     // No registry is there: the engine cannot say whether the image exists.
     let pull = test
         .engine
-        .pull("127.0.0.1:1/nobody/nothing:1", |_| {})
+        .pull("127.0.0.1:1/nobody/nothing:1", None, |_| {})
         .await
         .unwrap_err();
     assert!(matches!(pull, EngineError::Registry { .. }), "{pull:?}");
@@ -809,6 +814,26 @@ fn ok(body: &str) -> String {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[tokio::test]
+async fn a_pull_asks_for_the_platform_of_the_service() {
+    let (_folder, engine, asked) = server_of(|line| {
+        ok(if line.contains("/images/create") {
+            r#"{"status":"Pull complete"}"#
+        } else {
+            r#"{"Id":"sha256:1"}"#
+        })
+    });
+    engine.pull("web:1", Some("linux/arm64"), |_| {}).await.unwrap();
+    engine.pull("web:1", None, |_| {}).await.unwrap();
+    let asked = asked.lock().unwrap();
+    let pulls: Vec<&String> = asked.iter().filter(|l| l.contains("/images/create")).collect();
+    let [first, second] = pulls.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert!(first.contains("platform=linux%2Farm64"), "{first}");
+    assert!(!second.contains("linux"), "{second}");
 }
 
 #[tokio::test]

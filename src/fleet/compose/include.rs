@@ -49,13 +49,8 @@ fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'
     let path = match path?.items() {
         None => path?,
         Some([only]) => only,
-        Some(_) => {
-            reader.error(
-                "not-carried-out",
-                &path?.at,
-                "several files that are laid over each other are not carried out",
-                "include each by itself, or join them: `docker compose config` prints the result",
-            );
+        Some(several) => {
+            laid_over(reader, path?, several);
             return None;
         }
     };
@@ -72,6 +67,29 @@ fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'
         folder,
         env,
     ))
+}
+
+/// Files of one project that are laid over each other: the finding stands where the second begins to.
+fn laid_over(reader: &Reader, list: &Node, several: &[Node]) {
+    let Some(second) = several.get(1) else {
+        reader.error(
+            "wrong-type",
+            &list.at,
+            "`path` names no file",
+            "name a Compose file",
+        );
+        return;
+    };
+    let named = several.iter().filter_map(Node::scalar);
+    let options: String = named.map(|name| format!(" -f {}", Safe::new(name))).collect();
+    reader.error(
+        "not-carried-out",
+        &second.at,
+        "several paths of one `include` are laid over each other, which is not carried out",
+        format!(
+            "join them into one file and include that: `docker compose{options} config --no-interpolate` prints it; files that have no service in common can be included each by itself"
+        ),
+    );
 }
 
 fn one(

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::model::{Mode, SPECS, World};
-use super::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next, part, spelled};
-use crate::fleet::compose::service::{Limits, Restart};
+use super::{Activity, Aim, Call, Health, LimitsUpdate, Next, Part, Seat, Wait, next, part, spelled};
+use crate::fleet::compose::service::Restart;
 
 fn aim(service: &str, base: &str) -> Aim {
     Aim {
@@ -194,12 +194,12 @@ fn with_stop_first_what_waits_for_another_to_end_would_not_be_woken_by_an_engine
 
 #[test]
 fn limits_are_set_back_before_anything_else_and_nothing_else_is_touched() {
-    let limits = Limits {
+    let limits = LimitsUpdate {
         pids: Some(9),
-        ..Limits::default()
+        ..LimitsUpdate::default()
     };
     let squeezed = Seat {
-        limits: Some(limits),
+        limits: Some(limits.clone()),
         missing: ["m".to_owned()].into(),
         ..seat("web.acme.aither")
     };

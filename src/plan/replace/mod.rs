@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::compose::service::{Limits, Restart};
+use crate::fleet::compose::service::Restart;
 use crate::fleet::names::SpecHash;
 
 /// Whether a container runs.
@@ -68,8 +68,8 @@ pub struct Seat {
     pub missing: BTreeSet<String>,
     /// Networks that it hangs on and should not, or not as it should: one that is in both is left and joined again.
     pub surplus: BTreeSet<String>,
-    /// The limits of its spec, where it has others.
-    pub limits: Option<Limits>,
+    /// What of its limits must be set to be as its spec has them.
+    pub limits: Option<LimitsUpdate>,
     /// When it gave its name up, for the drain; none: not known, so the drain counts from now.
     pub gave_up_at: Option<Timestamp>,
 }
@@ -101,6 +101,54 @@ pub struct Aim {
     pub job: bool,
     /// The ledger says that the wanted job has ended with 0 already: nothing need be made.
     pub job_done: bool,
+}
+
+/// Limits to set. What is absent stays as it is.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub struct LimitsUpdate {
+    /// Bytes of memory, and of memory and swap together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Bytes kept for it; -1 is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_reservation: Option<i64>,
+    /// Billionths of a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_cpus: Option<u64>,
+    /// Microseconds of each period; -1 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<i64>,
+    /// Weight among those that want a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<u64>,
+    /// CPUs that it may run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// Weight among those that want a disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blkio_weight: Option<u64>,
+    /// Processes; 0 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+impl LimitsUpdate {
+    /// What it sets, by the Compose names.
+    pub fn names(&self) -> Vec<&'static str> {
+        let set = [
+            ("mem_limit", self.memory.is_some()),
+            ("mem_reservation", self.memory_reservation.is_some()),
+            ("cpus", self.nano_cpus.is_some() || self.cpu_quota.is_some()),
+            ("cpu_shares", self.cpu_shares.is_some()),
+            ("cpuset", self.cpuset.is_some()),
+            ("blkio_config.weight", self.blkio_weight.is_some()),
+            ("pids_limit", self.pids.is_some()),
+        ];
+        let set = set.into_iter().filter(|(_, set)| *set);
+        set.map(|(name, _)| name).collect()
+    }
 }
 
 /// An engine call. Each is a step of the plan and of the ledger.
@@ -153,8 +201,8 @@ pub enum Call {
     SetLimits {
         /// Container.
         id: String,
-        /// The limits.
-        limits: Limits,
+        /// Those that differ.
+        limits: LimitsUpdate,
     },
     /// SIGTERM (or its own signal), its grace period, SIGKILL.
     Stop {

@@ -434,7 +434,7 @@ impl<'a> Table<'a> {
 
     fn attach(row: &Row<'a>) -> Step {
         let id = || row.seat.id.clone();
-        if let Some(limits) = row.seat.limits {
+        if let Some(limits) = row.seat.limits.clone() {
             return Break(Call::SetLimits { id: id(), limits });
         }
         // How it hangs on a network cannot be changed: it leaves it, and joins it again.

@@ -271,10 +271,8 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
             }
         }
         Call::SetLimits { id, limits } => {
-            find(scene, id)?
-                .details
-                .get_or_insert(details(Restart::No))
-                .limits = *limits;
+            let details = find(scene, id)?.details.get_or_insert(details(Restart::No));
+            update(&mut details.limits, limits);
         }
         Call::SetRestart { id, restart } => {
             find(scene, id)?.details.get_or_insert(details(*restart)).restart = *restart;

@@ -13,100 +13,287 @@ fn acme() -> Owner {
 
 fn limited(memory: u64) -> ServiceObject {
     let mut object = object(&acme(), "web", 1);
-    Arc::make_mut(&mut object.spec).limits = Limits {
+    let spec = Arc::make_mut(&mut object.spec);
+    spec.limits = Limits {
         memory: Some(memory),
+        memory_reservation: Some(90),
+        nano_cpus: Some(500),
         pids: Some(100),
-        ..Limits::default()
     };
+    spec.options.cpu_shares = Some(512);
+    spec.options.cpuset = Some("0-1".to_owned());
+    spec.options.blkio_weight = Some(100);
     object.hash = object.spec.hash();
     object
 }
 
-/// Acme's web with limits, at rest, and what is seen of them.
-fn with_limits(now: Limits) -> Scene {
-    let object = limited(200);
+/// What an engine says of a container that was made from `limited(200)`.
+fn kept() -> SeenLimits {
+    SeenLimits {
+        memory: 200,
+        memory_swap: 200,
+        memory_reservation: 90,
+        nano_cpus: 500,
+        cpu_shares: 512,
+        cpuset: "0-1".to_owned(),
+        blkio_weight: 100,
+        pids: 100,
+        ..SeenLimits::default()
+    }
+}
+
+const ABLE: Cgroups = Cgroups {
+    swap: true,
+    first: true,
+};
+
+/// A service at rest, and what is seen of its limits.
+fn at_rest(object: ServiceObject, now: SeenLimits) -> Scene {
     let mut seen = container(&acme(), "web", 1, WEB);
     seen.spec = Some(object.hash);
     seen.details.as_mut().unwrap().limits = now;
-    let mut scene = Scene::default();
+    let mut scene = Scene {
+        cgroups: ABLE,
+        ..Scene::default()
+    };
     scene.wants(object).has_owner(&acme()).has(seen);
     scene
 }
 
-fn next_call(scene: &Scene) -> Option<Call> {
+fn with_limits(now: SeenLimits) -> Scene {
+    at_rest(limited(200), now)
+}
+
+/// The update by which a container gets its limits back, with a look that finds nothing left to do after it.
+fn set_back(mut scene: Scene) -> LimitsUpdate {
     let plan = scene.plan();
-    plan.services.first()?.steps.first().cloned()
+    assert_eq!(plan.services[0].action, Action::Repair);
+    assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+    let [Call::SetLimits { limits, .. }] = plan.services[0].steps.as_slice() else {
+        panic!("{:?}", plan.services[0].steps);
+    };
+    let limits = limits.clone();
+    let seen = &mut scene.seen.containers[0];
+    update(&mut seen.details.as_mut().unwrap().limits, &limits);
+    assert!(scene.plan().is_empty(), "{limits:?}");
+    limits
 }
 
 #[test]
 fn limits_that_differ_are_set_back() {
-    let wanted = limited(200).spec.limits;
-    assert!(with_limits(wanted).plan().is_empty());
-    for changed in [
-        Limits {
-            memory: Some(100),
-            ..wanted
+    assert!(with_limits(kept()).plan().is_empty());
+    let changes: [(&[&str], fn(&mut SeenLimits)); 12] = [
+        (&["mem_limit"], |now| now.memory = 100),
+        (&["mem_limit"], |now| now.memory_swap = 300),
+        (&["mem_limit"], |now| now.memory_swap = -1),
+        (&["mem_reservation"], |now| now.memory_reservation = 10),
+        (&["mem_reservation"], |now| now.memory_reservation = -1),
+        (&["cpus"], |now| now.nano_cpus = 1),
+        (&["cpu_shares"], |now| now.cpu_shares = 2),
+        (&["cpuset"], |now| now.cpuset = "0".to_owned()),
+        (&["blkio_config.weight"], |now| now.blkio_weight = 1000),
+        (&["pids_limit"], |now| now.pids = 5),
+        (&["pids_limit"], |now| now.pids = 0),
+        (&["cpus", "pids_limit"], |now| {
+            (now.nano_cpus, now.pids) = (1, 5);
+        }),
+    ];
+    for (names, change) in changes {
+        let mut now = kept();
+        change(&mut now);
+        let scene = with_limits(now);
+        let why = scene.plan().services[0].why[0].clone();
+        let told = format!("its limits were changed: {}", names.join(", "));
+        assert_eq!(why, crate::plan::why::Why::cause(told));
+        assert_eq!(set_back(scene).names(), names, "and nothing else");
+    }
+}
+
+#[test]
+fn what_the_spec_does_not_limit_is_given_back_where_some_value_says_so() {
+    let plain = |now: SeenLimits| at_rest(object(&acme(), "web", 1), now);
+    let quota = SeenLimits {
+        cpu_quota: 10_000,
+        ..SeenLimits::default()
+    };
+    assert_eq!(set_back(plain(quota)).cpu_quota, Some(-1));
+    let pids = SeenLimits {
+        pids: 5,
+        ..SeenLimits::default()
+    };
+    assert_eq!(set_back(plain(pids)).pids, Some(0));
+    for now in [
+        SeenLimits {
+            cpu_shares: 2,
+            ..SeenLimits::default()
         },
-        Limits {
-            pids: Some(5),
-            ..wanted
+        SeenLimits {
+            memory_reservation: 7,
+            ..SeenLimits::default()
         },
-        Limits { pids: None, ..wanted },
     ] {
-        let scene = with_limits(changed);
-        let set = Call::SetLimits {
-            id: "id-web-acme-aither".to_owned(),
-            limits: wanted,
-        };
-        assert_eq!(next_call(&scene), Some(set), "{changed:?}");
-        assert_eq!(scene.plan().services[0].action, Action::Repair);
-        assert_eq!(scene.plan().services[0].steps.len(), 1);
+        let mut scene = plain(now.clone());
+        set_back(plain(now));
+        scene.cgroups.first = false;
+        let plan = scene.plan();
+        assert!(plan.is_empty(), "no value says so in the second version");
+        assert_eq!(plan.notes.len(), 1);
     }
 }
 
 #[test]
 fn an_engine_that_cannot_limit_is_not_asked_again_and_again() {
-    assert!(with_limits(Limits::default()).plan().is_empty());
+    assert!(with_limits(SeenLimits::default()).plan().is_empty());
+    let mut scene = with_limits(SeenLimits {
+        memory_swap: -1,
+        ..kept()
+    });
+    scene.cgroups.swap = false;
+    assert!(scene.plan().is_empty(), "this is what it says of every container");
+    // One that shows `cpus` in both words.
+    let both = SeenLimits {
+        cpu_quota: 50,
+        ..kept()
+    };
+    assert!(with_limits(both).plan().is_empty());
 }
 
 #[test]
 fn a_limit_that_cannot_be_taken_away_is_told() {
-    let wanted = limited(200).spec.limits;
-    let scene = with_limits(Limits {
-        nano_cpus: Some(1),
-        ..wanted
-    });
-    let plan = scene.plan();
-    assert!(plan.is_empty());
-    assert!(
-        plan.notes[0].contains(WEB) && plan.notes[0].contains("cpus"),
-        "{:?}",
-        plan.notes
-    );
+    let changes: [(&str, fn(&mut SeenLimits)); 6] = [
+        ("its memory by hand", |now| now.memory = 1),
+        ("its cpus by hand", |now| now.nano_cpus = 1),
+        ("its set of CPUs by hand", |now| now.cpuset = "0".to_owned()),
+        ("its memory nodes by hand", |now| {
+            now.memory_nodes = "0".to_owned();
+        }),
+        ("its disk weight by hand", |now| now.blkio_weight = 10),
+        ("its realtime CPU time by hand", |now| now.cpu_realtime = 1),
+    ];
+    for (told, change) in changes {
+        let mut now = SeenLimits::default();
+        change(&mut now);
+        let plan = at_rest(object(&acme(), "web", 1), now).plan();
+        assert!(plan.is_empty(), "{told}");
+        let notes = &plan.notes;
+        assert!(notes[0].contains(WEB) && notes[0].contains(told), "{notes:?}");
+    }
 }
 
 #[test]
 fn the_one_that_still_serves_keeps_the_limits_of_its_own_spec() {
-    let mut scene = with_limits(Limits::default());
+    let mut scene = with_limits(SeenLimits::default());
     let old = limited(100);
     scene.specs.insert(old.hash, old.spec.clone());
     let seen = &mut scene.seen.containers[0];
     seen.spec = Some(old.hash);
-    seen.details.as_mut().unwrap().limits = Limits {
-        memory: Some(7),
-        pids: Some(100),
-        ..Limits::default()
+    seen.details.as_mut().unwrap().limits = SeenLimits {
+        memory: 7,
+        memory_swap: 7,
+        ..kept()
     };
     scene.facts.good_specs.insert(limited(1).key, old.hash);
-    let steps = &scene.plan().services[0].steps;
-    let limits: Vec<&Limits> = steps
-        .iter()
-        .filter_map(|call| match call {
-            Call::SetLimits { limits, .. } => Some(limits),
-            _ => None,
-        })
+    let set = Call::SetLimits {
+        id: "id-web-acme-aither".to_owned(),
+        limits: LimitsUpdate {
+            memory: Some(100),
+            ..LimitsUpdate::default()
+        },
+    };
+    let plan = scene.plan();
+    let steps = plan.services[0].steps.iter();
+    let sets: Vec<&Call> = steps
+        .filter(|call| matches!(call, Call::SetLimits { .. }))
         .collect();
-    assert_eq!(limits, [&old.spec.limits]);
+    assert_eq!(sets, [&set]);
+}
+
+#[test]
+fn a_quota_that_undoes_cpus_is_told() {
+    let plan = with_limits(SeenLimits {
+        cpu_quota: -1,
+        ..kept()
+    })
+    .plan();
+    assert!(plan.is_empty());
+    assert!(plan.notes[0].contains("CPU quota"), "{:?}", plan.notes);
+}
+
+/// Acme's web, which mounts its live directory, at rest.
+fn with_live(change: impl FnOnce(&mut ServiceObject)) -> Scene {
+    let mut object = object(&acme(), "web", 1);
+    let mount = MountSpec {
+        from: MountFrom::Live(HOME.to_owned()),
+        read_only: true,
+        no_copy: false,
+    };
+    let mounts = &mut Arc::make_mut(&mut object.spec).mounts;
+    mounts.insert("/run/ringfence".to_owned(), mount);
+    object.hash = object.spec.hash();
+    change(&mut object);
+    at_rest(object, SeenLimits::default())
+}
+
+const ID: &str = "id-web-acme-aither";
+
+#[test]
+fn what_sees_a_deleted_live_directory_is_replaced_without_a_gap() {
+    let mut scene = with_live(|_| {});
+    assert!(scene.plan().is_empty());
+    // It could not be read: that is no loss.
+    scene.live.clear();
+    assert!(scene.plan().services.is_empty());
+    scene.lost_live.insert(HOME.to_owned());
+    let lost = scene.plan();
+    let run = Stale::from([(ID.to_owned(), Some(start()))]);
+    assert_eq!(lost.stale, BTreeMap::from([(HOME.to_owned(), run.clone())]));
+    assert_eq!(lost.write_live.len(), 1);
+    // It was written down and made anew, and then came a crash.
+    scene.stale = run;
+    scene.lost_live.clear();
+    let files = scene.wanted.live[HOME].files.clone();
+    scene.live.insert(HOME.to_owned(), files);
+    let made = scene.plan();
+    for plan in [lost, made] {
+        let service = &plan.services[0];
+        assert_eq!(service.action, Action::Repair);
+        assert!(
+            service.why[0].field.contains("/run/ringfence"),
+            "{:?}",
+            service.why
+        );
+        assert!(matches!(service.steps[0], Call::Create { .. }));
+        let stop = service
+            .steps
+            .iter()
+            .position(|call| matches!(call, Call::Stop { id } if id == ID));
+        let start = service
+            .steps
+            .iter()
+            .position(|call| matches!(call, Call::Start { .. }));
+        assert!(start.unwrap() < stop.unwrap(), "{:?}", service.steps);
+        assert!(service.failed.is_none());
+    }
+    // Another run of it mounts what is there.
+    scene.stale.insert(ID.to_owned(), Some(Timestamp::MIN));
+    assert!(scene.plan().is_empty());
+    scene.stale.insert(ID.to_owned(), None);
+    assert!(!scene.plan().is_empty(), "which run it was nobody could say");
+}
+
+#[test]
+fn what_does_not_run_mounts_a_live_directory_anew_by_itself() {
+    let mut scene = with_live(|_| {});
+    scene.lost_live.insert(HOME.to_owned());
+    scene.live.clear();
+    scene.seen.containers[0].state = State::Exited;
+    let plan = scene.plan();
+    assert!(plan.stale.is_empty());
+    assert_eq!(plan.services[0].steps, [Call::Start { id: ID.to_owned() }]);
+    let mut job = with_live(|object| object.job = true);
+    job.lost_live.insert(HOME.to_owned());
+    let plan = job.plan();
+    assert!(plan.stale.is_empty() && !plan.services.iter().any(ServicePlan::makes));
 }
 
 /// Acme's web that should answer to `db` as well.

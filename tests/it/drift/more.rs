@@ -44,6 +44,75 @@ fn changed_limits_are_set_back_without_a_restart() {
 }
 
 #[test]
+fn everything_else_that_an_update_changes_is_set_back_too() {
+    // Each by itself, in one fleet. An engine leaves weights of disks alone where its kernel has none.
+    let fleet = fleet("drift-update");
+    let web = fleet.serving("acme", "web");
+    let (id, wanted) = (text(&web["Id"]), whole(&web));
+    let first = fleet.docker_ok(&["info", "-f", "{{.CgroupVersion}} {{.SwapLimit}}"]) == "1 true";
+    let mut changes = vec![
+        ("pids_limit", vec!["--pids-limit=-1"]),
+        ("cpus", vec!["--cpus=0.11"]),
+        ("mem_limit", vec!["--memory=90m", "--memory-swap=-1"]),
+    ];
+    if first {
+        changes.extend([
+            ("mem_limit", vec!["--memory-swap=-1"]),
+            ("mem_limit", vec!["--memory-swap=300m"]),
+            ("mem_reservation", vec!["--memory-reservation=20m"]),
+            ("cpu_shares", vec!["--cpu-shares=2"]),
+        ]);
+    }
+    for (name, by_hand) in changes {
+        fleet.docker_ok(&[vec!["update"], by_hand, vec![id.as_str()]].concat());
+        fleet
+            .ringfence(&["apply", "--refresh"])
+            .expect(0)
+            .says("1 engine call.");
+        let told = fleet.ringfence(&["events"]).stdout;
+        assert!(
+            told.contains(&format!("its limits were changed: {name}")),
+            "{told}"
+        );
+        let now = fleet.serving("acme", "web");
+        assert_eq!(whole(&now), wanted, "{name}");
+        assert_eq!(now["State"]["StartedAt"], web["State"]["StartedAt"]);
+        fleet
+            .ringfence(&["apply", "--refresh"])
+            .expect(0)
+            .says("Nothing to do.");
+    }
+    // Where the spec has no `cpus`, a quota in the older words is taken away.
+    let agent = fleet.id("acme", "agent");
+    fleet.docker_ok(&["update", "--cpu-quota=20000", &agent]);
+    fleet
+        .ringfence(&["apply", "--refresh"])
+        .expect(0)
+        .says("1 engine call.");
+    assert_eq!(fleet.serving("acme", "agent")["HostConfig"]["CpuQuota"], -1);
+    // A set of CPUs is not, and is told until the container is made anew.
+    fleet.docker_ok(&["update", "--cpuset-cpus=0", &id]);
+    fleet
+        .ringfence(&["apply", "--refresh"])
+        .expect(0)
+        .says("was given a limit of its set of CPUs by hand");
+}
+
+/// All that an update can change, with values that mean nothing said alike.
+fn whole(one: &Value) -> Value {
+    let host = &one["HostConfig"];
+    let none = |key: &str, means: i64| host[key].as_i64().filter(|n| *n != means && *n > 0);
+    serde_json::json!([
+        limits(one),
+        none("MemoryReservation", -1),
+        none("CpuShares", 1024),
+        host["CpusetCpus"],
+        host["CpusetMems"],
+        host["RestartPolicy"],
+    ])
+}
+
+#[test]
 fn a_limit_that_the_engine_cannot_take_away_is_reported() {
     let fleet = fleet("drift-squeezed");
     let agent = fleet.id("acme", "agent");
@@ -274,6 +343,46 @@ fn edited_live_files_are_written_again() {
     std::fs::remove_file(live.join("spirit.md")).unwrap();
     fleet.ringfence(&["apply"]).expect(0);
     assert!(live.join("spirit.md").exists());
+}
+
+#[test]
+fn a_deleted_live_directory_is_made_anew_and_mounted_anew() {
+    let fleet = fleet("drift-live-gone");
+    let (before, context) = (fleet.ids(), fleet.context("acme", "agent"));
+    let of_acme: Vec<String> = ["agent", "web"].map(|s| fleet.id("acme", s)).into();
+    let live = fleet
+        .state()
+        .join("files/live")
+        .join(format!("acme.{}", fleet.instance));
+    std::fs::remove_dir_all(&live).unwrap();
+    fleet
+        .ringfence(&["plan"])
+        .expect(0)
+        .says("it sees a directory at /run/ringfence that was deleted");
+    fleet.ringfence(&["apply"]).expect(0);
+    assert_eq!(fleet.context("acme", "agent"), context);
+    let after = fleet.ids();
+    assert!(
+        of_acme
+            .iter()
+            .all(|old| !after.values().any(|id| id.starts_with(old.as_str())))
+    );
+    let others = |ids: &std::collections::BTreeMap<String, String>| {
+        let mut ids = ids.clone();
+        ids.retain(|name, _| !name.to_lowercase().contains(".acme."));
+        ids
+    };
+    assert_eq!(others(&before), others(&after), "nobody else's");
+    assert_eq!(after.len(), before.len());
+    fleet.ringfence(&["apply"]).expect(0).says("Nothing to do.");
+    // What is written from now on is seen.
+    fleet
+        .on("main")
+        .replace("desired/tenants/acme.yaml", "The acme", "Another")
+        .commit("another name");
+    fleet.ringfence(&["apply"]).expect(0);
+    assert_ne!(fleet.context("acme", "agent"), context);
+    assert_eq!(fleet.ids(), after, "without a restart");
 }
 
 /// A port that nobody has now.

@@ -141,8 +141,15 @@ impl World {
         let id = self.find(reference)?;
         let container = self.get(&id)?;
         not_going(container, "update")?;
+        let has = |key: &str| container.host[key].as_i64().is_some_and(|n| n > 0);
+        if body["CpuQuota"].as_i64().is_some_and(|n| n > 0) && has("NanoCpus") {
+            let why = "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set";
+            return Err(Refusal(409, format!("Cannot update container {id}: {why}")));
+        }
         for (key, value) in body.as_object().into_iter().flatten() {
-            if !value.is_null() {
+            // 0 and an empty text mean "as it is", but for processes.
+            let says = !matches!(value, Value::Null) && *value != json!(0) && *value != json!("");
+            if says || key == "PidsLimit" && !value.is_null() {
                 container.host[key.as_str()] = value.clone();
             }
         }

@@ -112,7 +112,7 @@ impl World {
     pub(crate) fn info(&self) -> Value {
         json!({
             "ID": self.id, "Name": "simulated", "ServerVersion": self.version.0, "NCPU": 2,
-            "MemTotal": 8_u64 << 30, "LoggingDriver": "json-file", "Containers": self.containers.len(),
+            "MemTotal": 8_u64 << 30, "CgroupVersion": "1", "SwapLimit": true, "LoggingDriver": "json-file", "Containers": self.containers.len(),
         })
     }
 

@@ -190,7 +190,11 @@ fn includes_end() {
                 ("t.yaml", "include: [{path: [a/b.yml, a/c.yml]}]\n"),
                 ("a/b.yml", "services: {}\n"),
             ],
-            "not-carried-out desired/services/t.yaml:1:18",
+            "not-carried-out desired/services/t.yaml:1:28",
+        ),
+        (
+            vec![("t.yaml", "include: [{path: []}]\n")],
+            "wrong-type desired/services/t.yaml:1:18",
         ),
     ] {
         assert_eq!(resolved(&files).1, [want], "{files:?}");
