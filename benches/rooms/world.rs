@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use ringfence::decide::facts::{Facts, FilesRef, RingFacts, TenantFacts};
 use ringfence::decide::records::{Behind, Records};
 use ringfence::decide::{Asks, Candidate, Decision, RingInput, TenantAt, World, decide};
+use ringfence::fleet::compose::service::Limits;
 use ringfence::fleet::names::{CommitId, Owner, RingName, SpecHash};
 use ringfence::fleet::release::Release;
 use ringfence::fleet::tree::Tree;
 use ringfence::fleet::{self, BaseRead, Policy, TenantsRead};
 use ringfence::plan::seen::{
-    Details, EngineHealth, Observation, SeenContainer, SeenMount, SeenNetwork, State,
+    Cgroups, Details, EngineHealth, Observation, SeenContainer, SeenLimits, SeenMount, SeenNetwork, State,
 };
 use ringfence::plan::{Input, Plan, plan};
 use ringfence::render::object::{ContainerSpec, MountFrom, Objects, ServiceObject};
@@ -268,6 +269,12 @@ impl Scene {
             probed: &BTreeMap::new(),
             gave_up: &BTreeMap::new(),
             live: &self.live,
+            lost_live: &BTreeSet::new(),
+            stale: &BTreeMap::new(),
+            cgroups: Cgroups {
+                swap: true,
+                first: true,
+            },
             watched_since: now(),
             now: now(),
         })
@@ -278,6 +285,17 @@ impl Decided {
     /// What the ledger remembers.
     pub fn facts(&self) -> Facts {
         self.facts.clone()
+    }
+}
+
+fn limits(given: &Limits) -> SeenLimits {
+    let number = |given: Option<u64>| given.map_or(0, |n| i64::try_from(n).unwrap());
+    SeenLimits {
+        memory: number(given.memory),
+        memory_swap: number(given.memory),
+        nano_cpus: number(given.nano_cpus),
+        pids: number(given.pids),
+        ..SeenLimits::default()
     }
 }
 
@@ -333,7 +351,7 @@ fn container(object: &ServiceObject, spec: SpecHash) -> SeenContainer {
         created: now(),
         details: Some(Details {
             restart: object.spec.restart,
-            limits: object.spec.limits,
+            limits: limits(&object.spec.limits),
             started_at: Some(now()),
             finished_at: None,
             restart_count: 0,

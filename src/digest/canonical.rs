@@ -24,7 +24,7 @@ struct Items<'o> {
 }
 
 /// A map that is being written: its entries as they come, with their places from its own beginning.
-struct Entries<'o> {
+struct Pairs<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
     entries: Vec<Entry>,
@@ -60,7 +60,7 @@ impl<'o> Items<'o> {
     }
 }
 
-impl<'o> Entries<'o> {
+impl<'o> Pairs<'o> {
     fn open(out: &'o mut Vec<u8>, close: &'static [u8]) -> Self {
         out.push(b'{');
         let start = out.len();
@@ -166,9 +166,9 @@ impl<'o> ser::Serializer for To<'o> {
     type SerializeTuple = Items<'o>;
     type SerializeTupleStruct = Items<'o>;
     type SerializeTupleVariant = Items<'o>;
-    type SerializeMap = Entries<'o>;
-    type SerializeStruct = Entries<'o>;
-    type SerializeStructVariant = Entries<'o>;
+    type SerializeMap = Pairs<'o>;
+    type SerializeStruct = Pairs<'o>;
+    type SerializeStructVariant = Pairs<'o>;
 
     plain! {
         serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
@@ -249,12 +249,12 @@ impl<'o> ser::Serializer for To<'o> {
         Ok(Items::open(self.0, b"]}"))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'o>, Error> {
-        Ok(Entries::open(self.0, b"}"))
+    fn serialize_map(self, _: Option<usize>) -> Result<Pairs<'o>, Error> {
+        Ok(Pairs::open(self.0, b"}"))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries<'o>, Error> {
-        Ok(Entries::open(self.0, b"}"))
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Pairs<'o>, Error> {
+        Ok(Pairs::open(self.0, b"}"))
     }
 
     fn serialize_struct_variant(
@@ -263,9 +263,9 @@ impl<'o> ser::Serializer for To<'o> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Entries<'o>, Error> {
+    ) -> Result<Pairs<'o>, Error> {
         open_variant(self.0, variant)?;
-        Ok(Entries::open(self.0, b"}}"))
+        Ok(Pairs::open(self.0, b"}}"))
     }
 }
 
@@ -302,7 +302,7 @@ items! {
     SerializeTupleVariant: serialize_field
 }
 
-impl ser::SerializeMap for Entries<'_> {
+impl ser::SerializeMap for Pairs<'_> {
     type Ok = ();
     type Error = Error;
 
@@ -323,7 +323,7 @@ impl ser::SerializeMap for Entries<'_> {
 /// And those of structures.
 macro_rules! fields {
     ($($kind:ident),*) => {
-        $(impl ser::$kind for Entries<'_> {
+        $(impl ser::$kind for Pairs<'_> {
             type Ok = ();
             type Error = Error;
 

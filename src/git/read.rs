@@ -180,8 +180,11 @@ impl Walk<'_> {
     }
 }
 
-/// A file's length, and its content unless it is longer than `most`; none: the object is no file.
-fn blob(odb: &Odb<'_>, oid: Oid, most: usize) -> Result<Option<(usize, Arc<[u8]>)>, git2::Error> {
+/// A file's length and content.
+type Blob = (usize, Arc<[u8]>);
+
+/// A file, without its content if it is longer than `most`; none: the object is no file.
+fn blob(odb: &Odb<'_>, oid: Oid, most: usize) -> Result<Option<Blob>, git2::Error> {
     let (length, object) = odb.read_header(oid)?;
     if object != ObjectType::Blob {
         return Ok(None);
@@ -196,7 +199,7 @@ fn blob(odb: &Odb<'_>, oid: Oid, most: usize) -> Result<Option<(usize, Arc<[u8]>
 
 /// The same of an object that is a file of its own, which is opened once for both. None: it is not, or not as it should
 /// be, and [`blob`] says what is wrong with it.
-fn loose(odb: &Odb<'_>, oid: Oid, most: usize) -> Option<(usize, Arc<[u8]>)> {
+fn loose(odb: &Odb<'_>, oid: Oid, most: usize) -> Option<Blob> {
     let (mut reader, length, object) = odb.reader(oid).ok()?;
     if object != ObjectType::Blob || length > most {
         return None;

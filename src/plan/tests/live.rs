@@ -79,10 +79,13 @@ fn set_back(mut scene: Scene) -> LimitsUpdate {
     limits
 }
 
+/// What somebody did.
+type ByHand = fn(&mut SeenLimits);
+
 #[test]
 fn limits_that_differ_are_set_back() {
     assert!(with_limits(kept()).plan().is_empty());
-    let changes: [(&[&str], fn(&mut SeenLimits)); 12] = [
+    let changes: [(&[&str], ByHand); 12] = [
         (&["mem_limit"], |now| now.memory = 100),
         (&["mem_limit"], |now| now.memory_swap = 300),
         (&["mem_limit"], |now| now.memory_swap = -1),
@@ -111,17 +114,17 @@ fn limits_that_differ_are_set_back() {
 
 #[test]
 fn what_the_spec_does_not_limit_is_given_back_where_some_value_says_so() {
-    let plain = |now: SeenLimits| at_rest(object(&acme(), "web", 1), now);
+    let unlimited = |now: SeenLimits| at_rest(object(&acme(), "web", 1), now);
     let quota = SeenLimits {
         cpu_quota: 10_000,
         ..SeenLimits::default()
     };
-    assert_eq!(set_back(plain(quota)).cpu_quota, Some(-1));
+    assert_eq!(set_back(unlimited(quota)).cpu_quota, Some(-1));
     let pids = SeenLimits {
         pids: 5,
         ..SeenLimits::default()
     };
-    assert_eq!(set_back(plain(pids)).pids, Some(0));
+    assert_eq!(set_back(unlimited(pids)).pids, Some(0));
     for now in [
         SeenLimits {
             cpu_shares: 2,
@@ -132,8 +135,8 @@ fn what_the_spec_does_not_limit_is_given_back_where_some_value_says_so() {
             ..SeenLimits::default()
         },
     ] {
-        let mut scene = plain(now.clone());
-        set_back(plain(now));
+        let mut scene = unlimited(now.clone());
+        set_back(unlimited(now));
         scene.cgroups.first = false;
         let plan = scene.plan();
         assert!(plan.is_empty(), "no value says so in the second version");
@@ -160,7 +163,7 @@ fn an_engine_that_cannot_limit_is_not_asked_again_and_again() {
 
 #[test]
 fn a_limit_that_cannot_be_taken_away_is_told() {
-    let changes: [(&str, fn(&mut SeenLimits)); 6] = [
+    let changes: [(&str, ByHand); 6] = [
         ("its memory by hand", |now| now.memory = 1),
         ("its cpus by hand", |now| now.nano_cpus = 1),
         ("its set of CPUs by hand", |now| now.cpuset = "0".to_owned()),
