@@ -5,5 +5,6 @@ mod crashes;
 mod flows;
 mod promotions;
 mod scale;
+mod stale;
 mod volumes;
 mod world;
