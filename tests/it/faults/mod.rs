@@ -1,5 +1,6 @@
 //! Faults, on the simulated engine.
 
+mod adopt;
 mod calls;
 mod crashes;
 mod flows;
