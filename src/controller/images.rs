@@ -191,8 +191,9 @@ impl Images {
     }
 
     /// Keeps by a tag of ours every image of a release that runs somewhere or could be gone back to, and lets go of the
-    /// others. Asks the engine only when what is needed has changed.
-    pub async fn keep(&mut self, engine: &Engine, facts: &Facts) -> Result<(), EngineError> {
+    /// others where all that runs is known: what a lost ledger had kept may be what an unknown ring runs. Asks the engine
+    /// only when what is needed has changed.
+    pub async fn keep(&mut self, engine: &Engine, facts: &Facts, all_known: bool) -> Result<(), EngineError> {
         let needed: BTreeSet<String> = in_use(facts)
             .into_iter()
             .flat_map(|r| r.images.iter())
@@ -220,10 +221,11 @@ impl Images {
                 engine.tag(&image.id, &repo, &tag).await?;
             }
         }
-        for tag in stale {
+        let settled = all_known || stale.is_empty();
+        for tag in stale.into_iter().filter(|_| all_known) {
             engine.untag(&repo, &tag).await?;
         }
-        self.kept = all_there.then_some(needed);
+        self.kept = (all_there && settled).then_some(needed);
         Ok(())
     }
 

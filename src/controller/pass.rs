@@ -201,7 +201,8 @@ impl Controller {
         self.start_unmatched().await;
         self.start_services(now, None);
         let facts = self.parts.store.facts()?;
-        if let Err(error) = self.images.keep(&self.parts.engine, &facts).await {
+        let all_known = self.unmatched.is_empty() && self.last.plan.unknown.is_empty();
+        if let Err(error) = self.images.keep(&self.parts.engine, &facts, all_known).await {
             self.last
                 .conditions
                 .push(format!("images that may be needed again cannot be kept: {error}"));

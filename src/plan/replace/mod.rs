@@ -7,6 +7,8 @@ mod table;
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod key;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod search;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next};
 use crate::digest::Digest;
-use crate::fleet::compose::service::Restart;
+use crate::fleet::compose::service::{Limits, Restart};
 use crate::fleet::names::SpecHash;
 
 pub(super) const BASE: &str = "web.acme.aither";
@@ -37,7 +37,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         match self {
             Self::Spelled(n) => n,
             Self::Passing(n) => 2 + n,
@@ -89,22 +89,11 @@ pub(super) struct Con {
     pub missing: bool,
     pub surplus: bool,
     pub drained: bool,
+    /// It has other limits than its spec's.
+    pub limits: bool,
 }
 
 impl Con {
-    fn pack(self) -> u16 {
-        let bits = [
-            self.own_policy,
-            self.known,
-            self.missing,
-            self.surplus,
-            self.drained,
-        ];
-        let bits = bits.iter().fold(0, |all, bit| all << 1 | u16::from(*bit));
-        let what = u16::from(self.name.code()) * 3 + u16::from(self.spec) + 1;
-        ((what << 2 | self.activity as u16) << 2 | self.health as u16) << 5 | bits
-    }
-
     pub fn runs(&self) -> bool {
         self.activity != Activity::Stopped
     }
@@ -115,6 +104,12 @@ impl Con {
 
     pub fn answers(&self) -> bool {
         self.serving() && self.activity == Activity::Running && self.health == Health::Healthy
+    }
+
+    /// Whether it serves, or will.
+    fn stays(&self, wanted: Option<u8>) -> bool {
+        let stays = Some(self.spec) == wanted || self.serving();
+        stays && !matches!(self.part(), Part::Leaving | Part::Failed)
     }
 
     pub fn part(&self) -> Part {
@@ -129,48 +124,13 @@ impl Con {
     }
 }
 
-impl Con {
-    fn unpack(code: u16) -> Self {
-        let what = u8::try_from((code >> 9) - 1).unwrap();
-        let name = match what / 3 {
-            n @ 0..2 => Name::Spelled(n),
-            n @ 2..5 => Name::Passing(n - 2),
-            n @ 5..8 => Name::Old(n - 5),
-            n @ 8..11 => Name::Failed(n - 8),
-            11 => Name::Gone,
-            _ => Name::Foreign,
-        };
-        let bit = |n: u16| code >> n & 1 == 1;
-        let two = |n: u16| usize::from(code >> n & 3);
-        Self {
-            name,
-            spec: what % 3,
-            activity: [
-                Activity::Stopped,
-                Activity::Running,
-                Activity::Stopping,
-                Activity::Removing,
-            ][two(7)],
-            health: [
-                Health::Unknown,
-                Health::Starting,
-                Health::Healthy,
-                Health::Unhealthy,
-            ][two(5)],
-            own_policy: bit(4),
-            known: bit(3),
-            missing: bit(2),
-            surplus: bit(1),
-            drained: bit(0),
-        }
-    }
-}
-
 /// Everything: what is declared and what is there.
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub mode: Mode,
     pub wanted: Option<u8>,
+    /// Not wanted, and what it holds is needed elsewhere.
+    pub gives_way: bool,
     pub good: Option<u8>,
     /// By spec.
     pub failed: [bool; 3],
@@ -180,74 +140,17 @@ pub(super) struct World {
     pub cons: Vec<Con>,
 }
 
-/// A state in a number; the order of containers is none.
-pub(super) type Key = u128;
-/// Codes of a container (`Con::pack`): 13 names × 3 specs and none, × 9 bits. Eight of them and 11 bits make a key.
-const CODES: Key = 40 << 9;
-
 impl World {
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
             wanted: Some(0),
+            gives_way: false,
             good: None,
             failed: [false; 3],
             may_start: true,
             done: [false; 3],
             cons: vec![],
-        }
-    }
-
-    /// Brings it to its one form and says which it is.
-    pub fn settle(&mut self) -> Key {
-        let job = self.mode == Mode::Job;
-        for con in self
-            .cons
-            .iter_mut()
-            .filter(|con| con.activity == Activity::Stopped)
-        {
-            con.drained = false;
-            if !job {
-                con.health = Health::Unknown;
-            }
-        }
-        self.cons.sort_by_cached_key(|con| con.pack());
-        assert!(
-            self.cons.len() <= 8,
-            "more containers than the model holds: {self:#?}"
-        );
-        let mut key: Key = 0;
-        for con in &self.cons {
-            key = key * CODES + Key::from(con.pack());
-        }
-        let spec = |spec: Option<u8>| spec.map_or(3, Key::from);
-        key = key << 2 | spec(self.wanted);
-        key = key << 2 | spec(self.good);
-        for bit in self.failed.iter().chain(&self.done).chain([&self.may_start]) {
-            key = key << 1 | Key::from(*bit);
-        }
-        key
-    }
-
-    /// The world of a state.
-    pub fn of(mode: Mode, key: Key) -> Self {
-        let bit = |n: u32| key >> n & 1 == 1;
-        let spec = |n: u32| Some((key >> n & 3) as u8).filter(|spec| *spec < 3);
-        let mut cons = vec![];
-        let mut rest = key >> 11;
-        while rest > 0 {
-            cons.push(Con::unpack(u16::try_from(rest % CODES).unwrap()));
-            rest /= CODES;
-        }
-        cons.reverse();
-        Self {
-            mode,
-            wanted: spec(9),
-            good: spec(7),
-            failed: [bit(6), bit(5), bit(4)],
-            may_start: bit(0),
-            done: [bit(3), bit(2), bit(1)],
-            cons,
         }
     }
 
@@ -267,7 +170,7 @@ impl World {
             restart: self.policy(true),
             drain_ms: 1000,
             may_start: self.may_start,
-            gives_way: false,
+            gives_way: self.gives_way,
             job: self.mode == Mode::Job,
             job_done: self.wanted.is_some_and(|n| self.done[n as usize]),
         }
@@ -288,7 +191,8 @@ impl World {
                 restart: con.known.then_some(self.policy(con.own_policy)),
                 missing: net(con.missing, "m"),
                 surplus: net(con.surplus, "s"),
-                limits: None,
+                // What only an inspection shows.
+                limits: (con.known && con.limits).then(Limits::default),
                 gave_up_at: con.drained.then_some(Timestamp::MIN),
             }
         });
@@ -339,6 +243,7 @@ impl World {
         | Call::Remove { id }
         | Call::Rename { id, .. }
         | Call::SetRestart { id, .. }
+        | Call::SetLimits { id, .. }
         | Call::Connect { id, .. }
         | Call::Disconnect { id, .. }) = call
         else {
@@ -352,7 +257,7 @@ impl World {
             .iter()
             .any(|con| con.serving() && Some(con.spec) != wanted)
             && self.good == wanted;
-        let mode = self.mode;
+        let (mode, gives_way) = (self.mode, self.gives_way);
         let others_run = self.cons.iter().enumerate().any(|(n, con)| n != at && con.runs());
         let con = self.cons.get_mut(at).ok_or("no such container")?;
         let check = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
@@ -369,6 +274,7 @@ impl World {
                 let back = matches!(con.name, Name::Old(_)) || rollback && !con.serving();
                 check(may_start || back, "started before its dependencies")?;
                 check(!con.missing && !con.surplus, "started with wrong networks")?;
+                check(!(con.known && con.limits), "started with wrong limits")?;
                 check(
                     mode != Mode::Job || con.health != Health::Healthy,
                     "a job runs again after its end",
@@ -383,7 +289,9 @@ impl World {
                 let never_served =
                     matches!(con.part(), Part::Passing | Part::Stray) && con.health == Health::Unhealthy;
                 check(
-                    stop_first || gave_up && (con.drained || con.part() == Part::Failed || never_served),
+                    stop_first
+                        || gives_way
+                        || gave_up && (con.drained || con.part() == Part::Failed || never_served),
                     "stopped before its drain",
                 )?;
                 con.activity = Activity::Stopping;
@@ -406,7 +314,11 @@ impl World {
                 con.name = to;
                 con.drained = false;
             }
-            Call::SetLimits { .. } => return Err("limits are set that it has".to_owned()),
+            Call::SetLimits { .. } => {
+                check(con.stays(wanted), "limits of one on its way out")?;
+                check(con.limits, "limits are set that it has")?;
+                con.limits = false;
+            }
             Call::SetRestart { restart, .. } => {
                 let own = *restart == Restart::Always;
                 check(
@@ -417,9 +329,7 @@ impl World {
                 con.known = true;
             }
             Call::Connect { .. } | Call::Disconnect { .. } => {
-                let stays = Some(con.spec) == wanted || con.serving();
-                let stays = stays && !matches!(con.part(), Part::Leaving | Part::Failed);
-                check(stays, "networks of one on its way out")?;
+                check(con.stays(wanted), "networks of one on its way out")?;
                 let wrong = if matches!(call, Call::Connect { .. }) {
                     &mut con.missing
                 } else {
@@ -455,12 +365,16 @@ impl World {
             missing: false,
             surplus: false,
             drained: false,
+            limits: false,
         });
         Ok(())
     }
 
     /// What must hold from before a call to after it.
     fn judge(&self, call: &Call, after: &Self) -> Result<(), String> {
+        if self.gives_way {
+            return self.judge_way_given(call, after);
+        }
         if self.wanted.is_none() {
             return Ok(());
         }
@@ -480,6 +394,19 @@ impl World {
             .any(|con| Some(con.spec) == self.wanted && !matches!(con.part(), Part::Leaving | Part::Failed));
         if self.good == self.wanted && self.keeps_good() && !after.keeps_good() && !other {
             return Err(format!("what is wanted and good is thrown away by {call:?}"));
+        }
+        Ok(())
+    }
+
+    /// What gives way stops, and is else kept as it is for the way back, but for what was leaving before.
+    fn judge_way_given(&self, call: &Call, after: &Self) -> Result<(), String> {
+        let names = |world: &Self| {
+            let kept = world.cons.iter().filter(|con| con.name != Name::Gone);
+            kept.map(|con| (con.name, con.spec)).collect::<Vec<_>>()
+        };
+        let started = matches!(call, Call::Start { .. });
+        if started || names(self) != names(after) {
+            return Err(format!("what gives way is not kept as it is by {call:?}"));
         }
         Ok(())
     }
@@ -576,11 +503,22 @@ impl World {
     /// Whether nothing is left to do, as it should be.
     pub fn is_home(&self) -> Result<(), String> {
         let check = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
+        let count = |test: &dyn Fn(&Con) -> bool| self.cons.iter().filter(|con| test(con)).count();
+        if self.gives_way {
+            check(self.running() == 0, "what gives way runs")?;
+            check(
+                count(&|con| con.name == Name::Gone) == 0,
+                "something is left over",
+            )?;
+            return check(
+                count(&|con| con.own_policy) == 0,
+                "an engine restart would wake one",
+            );
+        }
         let Some(wanted) = self.wanted else {
             return check(self.cons.is_empty(), "something is left");
         };
         let job = self.mode == Mode::Job;
-        let count = |test: &dyn Fn(&Con) -> bool| self.cons.iter().filter(|con| test(con)).count();
         let serving = count(&|con| con.serving());
         if !(job && self.done[wanted as usize] && serving == 0) {
             check(serving == 1, "not one serves")?;
@@ -595,6 +533,11 @@ impl World {
             check(
                 count(&|con| con.serving() && (con.missing || con.surplus)) == 0,
                 "networks are wrong",
+            )?;
+            // A job that is done is not inspected once more.
+            check(
+                count(&|con| con.serving() && con.limits && (con.known || !job)) == 0,
+                "limits are wrong",
             )?;
             check(
                 job || count(&|con| con.serving() && !con.own_policy) == 0,

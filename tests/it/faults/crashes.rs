@@ -1,7 +1,8 @@
 //! Every step crashes once: the binary is killed at each call that changes something on the engine, before the call is
 //! carried out, when it is done but not acknowledged, and when it is acknowledged but not recorded; and at each call that
-//! reads. The next start comes to the end that it would have come to without. The same with lists that are out of date
-//! and with events that nobody hears; a promotion sees the engine as every change does, and only crashes.
+//! reads. The next start comes to the end that it would have come to without, also where its first list is out of date
+//! ([`AFTER_A_STALE_LIST`]). The same without a crash with lists that are out of date and with events that nobody hears; a
+//! promotion sees the engine as every change does, and only crashes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,8 +12,13 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use simulated_engine::{Fault, Hold, Moment};
 
-use super::flows::{FLOWS, Flow, PROMOTIONS, Stage, each, tell};
+use super::flows::{FLOWS, Flow, PROMOTIONS, Stage, each, each_that, tell};
+use super::stale::LISTS;
 
+/// The flows after whose kills (before a change, and when it is done) the next process also begins with a list from before
+/// the last change: the killed one's call may still be on its way. One such case for each kill, with the one list that tells
+/// that change, in the flows in which containers and networks come, change and go.
+const AFTER_A_STALE_LIST: [&str; 3] = ["create", "replace", "remove"];
 const PHASES: [(Moment, &str); 3] = [
     (Moment::Before, "before"),
     (Moment::Done, "done, not acknowledged"),
@@ -22,10 +28,9 @@ const PHASES: [(Moment, &str); 3] = [
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 impl Stage {
-    /// Kills the binary at the `n`th call that changes something (or that reads); false if there is none. Then starts it
-    /// again.
-    fn crash(&mut self, n: usize, changes: bool, moment: Moment, phase: &str) -> bool {
-        self.reset();
+    /// Kills the binary at the `n`th call that changes something (or that reads), and says which call that was; none if there
+    /// is no such.
+    pub fn kill(&self, n: usize, changes: bool, moment: Moment) -> Option<String> {
         let hold = Hold::new(moment);
         let ledger: Arc<Mutex<Option<Connection>>> = Arc::default();
         let (mut met, there, lock) = (0, hold.clone(), Arc::clone(&ledger));
@@ -60,47 +65,37 @@ impl Stage {
         child.wait().unwrap();
         ledger.lock().unwrap().take();
         hold.release();
+        self.fleet.engine.no_faults();
         let calls = self.fleet.engine.calls();
         let at = calls.iter().filter(|call| call.changes() == changes).nth(n);
-        let at = at.map(ToString::to_string).unwrap_or_default();
-        if reached {
-            self.fleet.engine.no_faults();
-            let codes = [self.flow.code, self.flow.after];
-            self.check(&format!("killed at {n} ({at}), {phase}"), &codes);
-        }
-        reached
+        reached.then(|| at.map(ToString::to_string).unwrap_or_default())
     }
 
-    /// The `n`th list of containers is as it was before the last change; false if there is none.
-    fn stale(&mut self, n: usize) -> bool {
+    /// A crash, and the next start; false if there is no such call.
+    fn crash(&mut self, n: usize, changes: bool, moment: Moment, phase: &str) -> bool {
+        self.reset();
+        let Some(at) = self.kill(n, changes, moment) else {
+            return false;
+        };
+        let codes = [self.flow.code, self.flow.after];
+        self.check(&format!("killed at {n} ({at}), {phase}"), &codes);
+        true
+    }
+
+    /// A crash at the `n`th change, after which the first list that tells the last change is as it was before that one. None
+    /// if there is no such call; false if nothing was changed before, so that no list is out of date.
+    fn crash_then_stale(&mut self, n: usize, moment: Moment, phase: &str) -> Option<bool> {
         self.reset();
         self.fleet.engine.with(|world| world.remember(true));
-        let met = Arc::new(Mutex::new(0));
-        let counts = Arc::clone(&met);
-        self.fleet.engine.script(move |call| {
-            let list = call.is("GET /containers/json");
-            let mut met = counts.lock().unwrap();
-            *met += usize::from(list);
-            (list && *met == n + 1).then_some(Fault::Stale)
-        });
-        self.check(&format!("list {n} is out of date"), &[self.flow.code]);
-        *met.lock().unwrap() > n
-    }
-
-    /// The `n`th event is not told; false if there is none.
-    fn missed(&mut self, n: usize) -> bool {
-        self.reset();
-        let met = Arc::new(Mutex::new(0));
-        let counts = Arc::clone(&met);
-        self.fleet.engine.with(|world| {
-            world.drop_events(move |_| {
-                let mut met = counts.lock().unwrap();
-                *met += 1;
-                *met == n + 1
-            });
-        });
-        self.check(&format!("event {n} is not told"), &[self.flow.code]);
-        *met.lock().unwrap() > n
+        let at = self.kill(n, true, moment)?;
+        let Some(list) = self.fleet.engine.with(|world| world.last_changed()) else {
+            return Some(false);
+        };
+        self.stale_at(list, 0);
+        let codes = [self.flow.code, self.flow.after];
+        let what = format!("killed at {n} ({at}), {phase}, then the first list of {list} is out of date");
+        self.check(&what, &codes);
+        Some(true)
     }
 }
 
@@ -121,21 +116,30 @@ fn all_of(flow: &'static Flow) -> (String, usize, Vec<String>) {
         counts.push(each(|n| stage.crash(n, true, moment, phase)));
     }
     counts.push(each(|n| stage.crash(n, false, Moment::Before, "at a read")));
-    let (mut stales, mut missed) = (0, 0);
+    let mut after = 0;
+    if AFTER_A_STALE_LIST.contains(&flow.name) {
+        for (moment, phase) in &PHASES[..2] {
+            after += each_that(|n| stage.crash_then_stale(n, *moment, phase));
+        }
+    }
+    let (mut stales, mut missed) = ([0; LISTS.len()], 0);
     if !PROMOTIONS.iter().any(|other| other.name == flow.name) {
-        stales = each(|n| stage.stale(n));
+        stales = LISTS.map(|list| each_that(|n| stage.stale(list, n)));
         missed = each(|n| stage.missed(n));
     }
     let crashes: usize = counts.iter().sum();
+    let [containers, networks, volumes] = stales;
     let line = format!(
-        "  {:<22} {} changes × {} phases + {} reads = {crashes} crashes, {stales} stale lists, {missed} missed events, {:.1} s",
+        "  {:<22} {} changes × {} phases + {} reads = {crashes} crashes, {after} with a stale list after, stale lists: \
+         {containers} of containers, {networks} of networks, {volumes} of volumes, {missed} missed events, {:.1} s",
         flow.name,
         counts[0],
         PHASES.len(),
         counts[PHASES.len()],
         begin.elapsed().as_secs_f32()
     );
-    (line, crashes + stales + missed, stage.failures)
+    let total = crashes + after + stales.iter().sum::<usize>() + missed;
+    (line, total, stage.failures)
 }
 
 #[test]

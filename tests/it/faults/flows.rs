@@ -426,6 +426,17 @@ pub fn each(mut one: impl FnMut(usize) -> bool) -> usize {
     (0..500).find(|n| !one(*n)).unwrap()
 }
 
+/// The same where some are none that disturb; how many did.
+pub fn each_that(mut one: impl FnMut(usize) -> Option<bool>) -> usize {
+    let mut count = 0;
+    each(|n| {
+        let disturbs = one(n);
+        count += usize::from(disturbs == Some(true));
+        disturbs.is_some()
+    });
+    count
+}
+
 /// Tells counts even of a test that passes.
 pub fn tell(text: &str) {
     use std::io::Write as _;

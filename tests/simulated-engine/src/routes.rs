@@ -16,19 +16,37 @@ pub(crate) enum Done {
     Events,
 }
 
+/// The list that tells what a call changes, or asks for. What hangs on a network is told of containers.
+fn told_by(parts: &[&str]) -> &'static str {
+    match parts {
+        ["networks", _, "connect" | "disconnect"] => "containers",
+        ["networks", ..] => "networks",
+        ["volumes", ..] => "volumes",
+        ["images", ..] => "images",
+        _ => "containers",
+    }
+}
+
 impl World {
     /// Carries a call out. `archive` is its body where that is no JSON. `stale`: a list is answered as it was before.
     pub(crate) fn carry_out(&mut self, call: &Call, archive: &[u8], stale: bool) -> Answer<Done> {
         self.speaks(&call.version)?;
-        if call.changes() {
-            self.note_before();
-        }
         let parts: Vec<&str> = call.path.split('/').skip(1).collect();
+        if call.changes() {
+            self.note_before(told_by(&parts));
+        }
+        if stale {
+            self.note_stale(told_by(&parts));
+        }
         let query = |key: &str| call.query.get(key).map(String::as_str).unwrap_or_default();
         let yes = |key: &str| matches!(query(key), "1" | "true" | "True");
         let filters = || serde_json::from_str(query("filters")).unwrap_or_else(|_| json!({}));
         let body = &call.body;
-        let seen = if stale { self.before() } else { &*self };
+        let seen = if stale {
+            self.before(told_by(&parts))
+        } else {
+            &*self
+        };
         let ok = |answer: Value| Ok(Done::Now(200, answer));
         let made = |answer: Value| Ok(Done::Now(201, answer));
         let done = |_: Value| Ok(Done::Now(204, Value::Null));

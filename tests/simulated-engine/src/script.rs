@@ -84,7 +84,8 @@ pub enum Fault {
     Truncate,
     /// It is carried out and answered with 200 and this body.
     Garble(String),
-    /// A list is answered as it was before the last change (see [`World::remember`](crate::World::remember)).
+    /// A list is answered as it was before the last change of what it tells (see
+    /// [`World::remember`](crate::World::remember)).
     Stale,
     /// It waits at a moment until the client is gone or the hold is released, and is then dropped.
     Hold(Hold),

@@ -161,7 +161,10 @@ pub struct World {
     pub(crate) execs: HashMap<String, i64>,
     /// Never goes back, not even with the world.
     count: Arc<AtomicU64>,
-    before: Option<Box<World>>,
+    /// The world before the last change of what a list tells, by the list.
+    before: BTreeMap<&'static str, Arc<World>>,
+    last_changed: Option<&'static str>,
+    was_stale: bool,
     remembers: bool,
 }
 
@@ -181,7 +184,9 @@ impl World {
             names: HashMap::new(),
             execs: HashMap::new(),
             count: Arc::default(),
-            before: None,
+            before: BTreeMap::new(),
+            last_changed: None,
+            was_stale: false,
             remembers: false,
         };
         for (name, subnet) in [("bridge", Some("172.17.0.0/16")), ("host", None), ("none", None)] {
@@ -262,22 +267,49 @@ impl World {
     /// From now on the world before each change is kept, for [`Fault::Stale`](crate::Fault::Stale).
     pub fn remember(&mut self, yes: bool) {
         self.remembers = yes;
-        self.before = None;
+        self.before.clear();
+        self.last_changed = None;
+        self.was_stale = false;
     }
 
-    /// A change is about to be made.
-    pub(crate) fn note_before(&mut self) {
+    /// A change of what this list tells is about to be made.
+    pub(crate) fn note_before(&mut self, list: &'static str) {
         if self.remembers {
-            self.before = None;
-            let mut copy = self.clone();
-            copy.remembers = false;
-            self.before = Some(Box::new(copy));
+            // What was before that is no part of it, or each would keep all that were before it.
+            let before = std::mem::take(&mut self.before);
+            let copy = Self {
+                remembers: false,
+                ..self.clone()
+            };
+            self.before = before;
+            self.before.insert(list, Arc::new(copy));
+            self.last_changed = Some(list);
         }
     }
 
-    /// The world before the last change; this one, if none is known.
-    pub(crate) fn before(&self) -> &Self {
-        self.before.as_deref().unwrap_or(self)
+    /// The world before the last change of what this list tells; this one, if none is known.
+    pub(crate) fn before(&self, list: &str) -> &Self {
+        self.before.get(list).map_or(self, AsRef::as_ref)
+    }
+
+    /// Whether what this list tells was changed since the world is remembered.
+    pub fn has_before(&self, list: &str) -> bool {
+        self.before.contains_key(list)
+    }
+
+    /// A list is about to be answered as it was before.
+    pub(crate) fn note_stale(&mut self, list: &str) {
+        self.was_stale |= self.has_before(list);
+    }
+
+    /// Whether a list was answered as it was before a change, since the world is remembered.
+    pub fn was_stale(&self) -> bool {
+        self.was_stale
+    }
+
+    /// The list that tells the last change that is kept: `containers`, `networks`, `volumes` or `images`.
+    pub fn last_changed(&self) -> Option<&'static str> {
+        self.last_changed
     }
 }
 
