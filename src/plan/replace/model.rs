@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 
-use super::{Activity, Aim, Call, Health, Next, Part, Seat, Wait, next};
+use super::{Activity, Aim, Call, Health, LimitsUpdate, Next, Part, Seat, Wait, next};
 use crate::digest::Digest;
-use crate::fleet::compose::service::{Limits, Restart};
+use crate::fleet::compose::service::Restart;
 use crate::fleet::names::SpecHash;
 
 pub(super) const BASE: &str = "web.acme.aither";
@@ -192,7 +192,7 @@ impl World {
                 missing: net(con.missing, "m"),
                 surplus: net(con.surplus, "s"),
                 // What only an inspection shows.
-                limits: (con.known && con.limits).then(Limits::default),
+                limits: (con.known && con.limits).then(LimitsUpdate::default),
                 gave_up_at: con.drained.then_some(Timestamp::MIN),
             }
         });
