@@ -112,6 +112,27 @@ impl Con {
         stays && !matches!(self.part(), Part::Leaving | Part::Failed)
     }
 
+    /// Limits or a network as its spec says.
+    fn mend(&mut self, call: &Call, wanted: Option<u8>) -> Result<(), String> {
+        let (wrong, what) = match call {
+            Call::SetLimits { .. } => (self.limits, "limits"),
+            Call::Connect { .. } => (self.missing, "networks"),
+            _ => (self.surplus, "networks"),
+        };
+        if !self.stays(wanted) {
+            return Err(format!("{what} of one on its way out"));
+        }
+        if !wrong {
+            return Err(format!("{what} are as they should be"));
+        }
+        match call {
+            Call::SetLimits { .. } => self.limits = false,
+            Call::Connect { .. } => self.missing = false,
+            _ => self.surplus = false,
+        }
+        Ok(())
+    }
+
     pub fn part(&self) -> Part {
         match self.name {
             Name::Spelled(_) => Part::Serving,
@@ -314,11 +335,6 @@ impl World {
                 con.name = to;
                 con.drained = false;
             }
-            Call::SetLimits { .. } => {
-                check(con.stays(wanted), "limits of one on its way out")?;
-                check(con.limits, "limits are set that it has")?;
-                con.limits = false;
-            }
             Call::SetRestart { restart, .. } => {
                 let own = *restart == Restart::Always;
                 check(
@@ -328,15 +344,8 @@ impl World {
                 con.own_policy = own;
                 con.known = true;
             }
-            Call::Connect { .. } | Call::Disconnect { .. } => {
-                check(con.stays(wanted), "networks of one on its way out")?;
-                let wrong = if matches!(call, Call::Connect { .. }) {
-                    &mut con.missing
-                } else {
-                    &mut con.surplus
-                };
-                check(*wrong, "networks are as they should be")?;
-                *wrong = false;
+            Call::SetLimits { .. } | Call::Connect { .. } | Call::Disconnect { .. } => {
+                con.mend(call, wanted)?;
             }
             Call::Create { .. } => {}
         }
