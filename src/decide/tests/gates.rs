@@ -91,12 +91,12 @@ impl Room {
         (gate.state, gate.evidence.clone(), prod.target == Some(rel(2)))
     }
 
-    fn behind(&mut self) -> &mut Behind {
+    pub(super) fn behind(&mut self) -> &mut Behind {
         &mut self.input("prod").candidate.as_mut().unwrap().behind
     }
 
     /// How dev does on a release.
-    fn proof(&mut self, n: u8) -> &mut Proof {
+    pub(super) fn proof(&mut self, n: u8) -> &mut Proof {
         self.ring_facts("dev").proofs.get_mut(&rel(n)).unwrap()
     }
 

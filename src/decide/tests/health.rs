@@ -288,3 +288,43 @@ fn a_proof_is_read_back_as_it_was_written() {
     let (proof, watch): (Proof, Watch) = serde_json::from_str(&text).unwrap();
     assert_eq!((proof, watch), (ring.proof, ring.watch));
 }
+
+#[test]
+fn a_parts_own_time_begins_anew_with_each_thing_that_happens_to_it_and_not_with_the_unknown() {
+    let mut ring = Ring::of(&["acme"]);
+    let part = |ring: &Ring| {
+        let part = ring.proof.parts.get(&owner("acme")).unwrap();
+        (part.healthy_ms / 1000, part.was_healthy)
+    };
+    ring.after(20);
+    assert_eq!(part(&ring), (20, true));
+    ring.part("acme").now = Answer::Unknown;
+    ring.after(5);
+    assert_eq!(part(&ring), (20, true), "it neither counts nor resets");
+    ring.part("acme").now = Answer::Fail;
+    ring.after(5);
+    assert_eq!(part(&ring), (0, true), "it failed");
+    ring.part("acme").now = Answer::Pass;
+    ring.after(5);
+    ring.after(10);
+    assert_eq!(part(&ring), (10, true));
+    ring.part("acme").lives.insert("web".to_owned(), life("c1", 1));
+    ring.after(5);
+    assert_eq!(part(&ring), (0, true), "it was restarted");
+    ring.after(10);
+    ring.part("acme").files = Some(files(2));
+    ring.after(5);
+    assert_eq!(part(&ring), (0, true), "it was changed");
+
+    let mut sick = Ring::of(&[]);
+    sick.parts.insert(owner("acme"), part_that(Answer::Fail));
+    sick.after(5);
+    assert_eq!(part(&sick), (0, false), "it never was healthy");
+    sick.part("acme").now = Answer::Unknown;
+    sick.after(5);
+    assert_eq!(part(&sick), (0, false));
+}
+
+fn part_that(now: Answer) -> PartSeen {
+    PartSeen { now, ..part() }
+}

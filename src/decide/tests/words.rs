@@ -514,3 +514,75 @@ fn a_hold_says_when_it_ends_by_itself() {
     room.records.held_rings.get_mut("prod").unwrap().hold = lost;
     assert_eq!(until_of(&room), None, "nobody knows");
 }
+
+#[test]
+fn the_next_turn_is_the_first_end_that_is_still_to_come() {
+    use crate::decide::records::Held;
+    use crate::fleet::decisions::Hold;
+    let mut room = signed("approval_required: true");
+    let now = room.now;
+    assert_eq!(Decision::default().next_turn(now), None);
+    let decision = Decision {
+        held_until: vec![now - 1.minutes(), now, now + 5.minutes(), now + 3.minutes()],
+        ..Decision::default()
+    };
+    assert_eq!(decision.next_turn(now), Some(now + 3.minutes()));
+    // What is paused no more ends no more.
+    for (name, minutes) in [("dev", -1), ("staging", 7)] {
+        let hold = Ok(Hold {
+            reason: "the fair".parse().unwrap(),
+            until: now + minutes.minutes(),
+        });
+        let by = Ok(person("ana"));
+        room.records.held_rings.insert(ring(name), Held { hold, by });
+    }
+    assert_eq!(room.records.ends(now), [now + 7.minutes()]);
+}
+
+#[test]
+fn who_may_waive_stands_at_each_gate_that_can_be_waived_and_does_not_pass() {
+    let mut room = signed("soak: 1h");
+    let may = |room: &Room, name: &str| {
+        let decision = room.decide();
+        let gates = &decision.rings[1].moves[0].gates;
+        let gate = gates.iter().find(|g| g.name == name).unwrap();
+        (gate.state, !gate.may.is_empty())
+    };
+    room.proof(2).longest_ms = 0;
+    let (state, somebody) = may(&room, "soak");
+    assert_ne!(state, Answer::Pass);
+    assert!(somebody);
+    room.proof(2).longest_ms = 3_600_000;
+    assert_eq!(may(&room, "soak"), (Answer::Pass, false));
+    assert_eq!(may(&room, "lineage"), (Answer::Pass, false));
+}
+
+#[test]
+fn who_else_asks_and_is_not_known_is_told_where_it_matters() {
+    let said = |policy: &str, unsigned: &[&str]| {
+        let mut room = signed(policy);
+        room.behind().unsigned = unsigned.iter().map(ToString::to_string).collect();
+        room.gate("approval").1.contains("not known who else asks")
+    };
+    assert!(said("approvals: {required: 1}", &["commit 1"]));
+    assert!(!said("approvals: {required: 1}", &[]));
+    // Where one may approve what one asked for it is all the same.
+    assert!(!said("approvals: {required: 1, allow_self: true}", &["commit 1"]));
+}
+
+#[test]
+fn only_a_pin_is_judged_by_the_policy_before_and_only_where_that_had_the_ring() {
+    for (pinned, has_ring, judged) in [(true, false, false), (false, true, false), (true, true, true)] {
+        let mut room = signed("approval_required: true");
+        room.input("prod").candidate.as_mut().unwrap().pinned = pinned;
+        let without = room.decide();
+        let mut before = room.policy.clone();
+        before.rings.0.retain(|r| has_ring || r.name.as_str() != "prod");
+        let id = room.policy.id_in(room.policy.rings.get("prod").unwrap());
+        room.input("prod").pin_under = Some(Under {
+            policy: Arc::new(before),
+            id,
+        });
+        assert_eq!(room.decide() != without, judged, "{pinned} {has_ring}");
+    }
+}
