@@ -57,7 +57,7 @@ impl Controller {
                     continue;
                 };
                 let base = &base.base;
-                self_provided(base, ring, &providers, release.id, running, input);
+                provided_elsewhere(base, ring, &providers, release.id, running, input);
                 let from = From {
                     policy,
                     ring,
@@ -163,7 +163,7 @@ fn shared(from: From<'_>) -> Vec<String> {
 }
 
 /// Which of the release's fleet-scoped services a later ring provides, and whether some are left that this one shares.
-fn self_provided(
+fn provided_elsewhere(
     base: &Base,
     ring: &Ring,
     providers: &BTreeMap<String, (u32, RingName)>,

@@ -451,11 +451,11 @@ impl Controller {
     /// A look that nothing woke: what no event told is found in turn.
     pub fn look_round(&mut self) {
         self.looks.drop_some();
-        self.read_live();
+        self.forget_live();
     }
 
-    /// Live files are looked at on the disk: somebody may have edited them.
-    pub fn read_live(&mut self) {
+    /// Live files are looked at on the disk again: somebody may have edited them.
+    pub fn forget_live(&mut self) {
         self.live = OnceLock::new();
     }
 

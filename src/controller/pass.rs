@@ -108,7 +108,7 @@ impl Controller {
     fn refresh(&mut self) {
         self.looks.clear();
         self.images.look_again();
-        self.read_live();
+        self.forget_live();
     }
 
     fn render(&mut self, gathered: &Gathered) -> Wanted {

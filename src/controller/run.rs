@@ -183,7 +183,7 @@ fn take(controller: &mut Controller, asking: &mut Vec<Asking>, wake: Wake) {
         Wake::Person(request, answer) => {
             // A person asks: what waits for its next try need not wait longer.
             controller.backoff.clear();
-            controller.read_live();
+            controller.forget_live();
             asking.push(Asking {
                 request,
                 answer,
