@@ -8,7 +8,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use simulated_engine::{Container, Moment, State};
 
-use super::flows::{FLOWS, Stage, each, tell};
+use super::flows::{FLOWS, Stage, conclude, each};
 
 /// What follows the kill.
 #[derive(Clone, Copy)]
@@ -139,16 +139,5 @@ fn an_adoption_that_is_cut_short_is_gone_on_with_or_told() {
         });
         rounds.map(|round| round.join().unwrap()).into()
     });
-    let total: usize = results.iter().map(|(count, _)| count).sum();
-    let failures: Vec<_> = results.into_iter().flat_map(|(_, failures)| failures).collect();
-    tell(&format!(
-        "an adoption is cut short: {total} crashes, {:.1} s\n",
-        begin.elapsed().as_secs_f32()
-    ));
-    assert!(
-        failures.is_empty(),
-        "{} of {total} failed\n{}",
-        failures.len(),
-        failures.join("\n\n")
-    );
+    conclude("an adoption is cut short", "crashes", results, begin);
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use simulated_engine::Fault;
 
-use super::flows::{FLOWS, Flow, PROMOTIONS, Stage, each, tell};
+use super::flows::{FLOWS, Flow, PROMOTIONS, Stage, conclude, each};
 
 const WAYS: [&str; 6] = [
     "refused",
@@ -102,16 +102,5 @@ fn every_call_fails_once_and_the_end_is_the_same() {
             .collect();
         rounds.into_iter().map(|round| round.join().unwrap()).collect()
     });
-    let total: usize = results.iter().map(|(count, _)| count).sum();
-    let failures: Vec<_> = results.into_iter().flat_map(|(_, failures)| failures).collect();
-    tell(&format!(
-        "every call fails once: {total} failures, {:.1} s\n",
-        begin.elapsed().as_secs_f32()
-    ));
-    assert!(
-        failures.is_empty(),
-        "{} of {total} failed\n{}",
-        failures.len(),
-        failures.join("\n\n")
-    );
+    conclude("every call fails once", "failures", results, begin);
 }

@@ -443,3 +443,19 @@ pub fn tell(text: &str) {
     // Not `print`, which the test runner keeps to itself.
     std::io::stderr().write_all(text.as_bytes()).unwrap();
 }
+
+/// Tells how many were tried, and fails with what went wrong.
+pub fn conclude(what: &str, tried: &str, results: Vec<(usize, Vec<String>)>, begin: std::time::Instant) {
+    let total: usize = results.iter().map(|(count, _)| count).sum();
+    let failures: Vec<_> = results.into_iter().flat_map(|(_, failures)| failures).collect();
+    tell(&format!(
+        "{what}: {total} {tried}, {:.1} s\n",
+        begin.elapsed().as_secs_f32()
+    ));
+    assert!(
+        failures.is_empty(),
+        "{} of {total} failed\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
+}
