@@ -87,7 +87,7 @@ impl Contents {
                             let origin = Origin {
                                 release: release.clone(),
                                 dotenv: dotenv.clone(),
-                                chain: vec![(*name).to_owned()],
+                                chain: vec![vec![(*name).to_owned()]],
                             };
                             out.file(reader, root, &origin);
                         }

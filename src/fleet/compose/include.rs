@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::read::Reader;
-use super::super::yaml::{Kind, Node};
-use super::extends::{folder_of, read};
+use super::super::yaml::{Kind, MAX_NODES, Node};
+use super::extends::{self, folder_of, read};
 use super::files::Contents;
+use super::merge::merge_files;
 use super::release::{Found, ReleaseFiles};
 use super::top::{self, note};
 use crate::diagnostic::At;
@@ -21,39 +22,57 @@ pub struct Origin {
     pub release: ReleaseFiles,
     /// Values for its variables.
     pub dotenv: BTreeMap<String, String>,
-    /// The files that led to it, itself the last.
-    pub chain: Vec<String>,
+    /// The files that led to it, those of one `include` together, itself the last.
+    pub chain: Vec<Vec<String>>,
 }
 
 /// Reads all entries of `include:`.
 pub fn read_all(contents: &mut Contents, reader: &Reader, node: &Node, origin: &Origin) {
     for item in reader.list(node).unwrap_or_default() {
-        if let Some((path, at, folder, env)) = entry(reader, item, origin) {
-            one(contents, reader, (path, at), (folder, env), origin);
+        if let Some(entry) = entry(reader, item, origin) {
+            one(contents, reader, entry, origin);
         }
     }
 }
 
-type Entry<'n> = (String, At, Option<String>, Option<&'n Node>);
+/// One entry of `include:`.
+struct Entry<'n> {
+    /// The file, and what is laid over it, in order: paths relative to `desired/services/`. At least one.
+    paths: Vec<(String, At)>,
+    /// Where relative paths start; by default the first file's folder.
+    folder: Option<String>,
+    env: Option<&'n Node>,
+}
 
 fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'n>> {
     if !matches!(item.kind, Kind::Map(_)) {
         let path = top::inside(reader, item, &origin.release)?;
-        return Some((path, item.at.clone(), None, None));
+        return Some(Entry {
+            paths: vec![(path, item.at.clone())],
+            folder: None,
+            env: None,
+        });
     }
     let fields = reader.fields(item, "the `include`")?;
     let path = fields.require("path");
     let folder = fields.get("project_directory");
     let env = fields.get("env_file");
     fields.finish();
-    let path = match path?.items() {
-        None => path?,
-        Some([only]) => only,
-        Some(several) => {
-            laid_over(reader, path?, several);
-            return None;
-        }
-    };
+    let path = path?;
+    let named = path.items().unwrap_or(std::slice::from_ref(path));
+    if named.is_empty() {
+        reader.error(
+            "wrong-type",
+            &path.at,
+            "`path` names no file",
+            "name a Compose file",
+        );
+        return None;
+    }
+    let paths = named
+        .iter()
+        .map(|node| Some((top::inside(reader, node, &origin.release)?, node.at.clone())))
+        .collect::<Option<Vec<_>>>()?;
     let folder = match folder {
         Some(node) if node.scalar() == Some(".") => {
             Some(origin.release.start().trim_end_matches('/').to_owned())
@@ -61,79 +80,31 @@ fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'
         Some(node) => Some(top::inside(reader, node, &origin.release)?),
         None => None,
     };
-    Some((
-        top::inside(reader, path, &origin.release)?,
-        path.at.clone(),
-        folder,
-        env,
-    ))
+    Some(Entry { paths, folder, env })
 }
 
-/// Files of one project that are laid over each other: the finding stands where the second begins to.
-fn laid_over(reader: &Reader, list: &Node, several: &[Node]) {
-    let Some(second) = several.get(1) else {
-        reader.error(
-            "wrong-type",
-            &list.at,
-            "`path` names no file",
-            "name a Compose file",
-        );
-        return;
-    };
-    let named = several.iter().filter_map(Node::scalar);
-    let options: String = named.map(|name| format!(" -f {}", Safe::new(name))).collect();
-    reader.error(
-        "not-carried-out",
-        &second.at,
-        "several paths of one `include` are laid over each other, which is not carried out",
-        format!(
-            "join them into one file and include that: `docker compose{options} config --no-interpolate` prints it; files that have no service in common can be included each by itself"
-        ),
-    );
-}
-
-fn one(
-    contents: &mut Contents,
-    reader: &Reader,
-    (path, at): (String, At),
-    (folder, env): (Option<String>, Option<&Node>),
-    origin: &Origin,
-) {
-    if origin.chain.contains(&path) || origin.chain.len() > MAX_DEPTH {
-        let why = if origin.chain.contains(&path) {
-            format!("`{}` includes itself", Safe::new(&path))
-        } else {
-            format!("files include each other more than {MAX_DEPTH} deep")
-        };
-        reader.error("include-cycle", &at, why, "remove one `include`");
-        return;
-    }
-    if !path.contains('/') && super::files::is_compose(&path) {
-        let read = matches!(origin.release.find(&path), Found::File(_));
-        if read {
-            note(
-                reader,
-                &at,
-                "every file of `desired/services/` is read: this one is, without `include` too",
-            );
-        } else {
-            top::not_held(reader, &at, &path, top::COMMIT);
+fn one(contents: &mut Contents, reader: &Reader, entry: Entry<'_>, origin: &Origin) {
+    let alone = entry.paths.len() == 1;
+    for (path, at) in &entry.paths {
+        if !may_be_included(reader, (path, at), alone, origin) {
+            return;
         }
+    }
+    let names: Vec<&str> = entry.paths.iter().map(|(path, _)| path.as_str()).collect();
+    if !contents.included.insert(names.join("\n")) {
         return;
     }
-    if !contents.included.insert(path.clone()) {
-        return;
-    }
-    let Some(root) = read(reader, &origin.release, &path, &at) else {
+    let first = names.first().copied().unwrap_or_default();
+    let folder = entry.folder.unwrap_or_else(|| folder_of(first).to_owned());
+    let release = origin.release.seen_from(&folder);
+    let Some(root) = layers(reader, &release, &entry.paths) else {
         return;
     };
-    let folder = folder.unwrap_or_else(|| folder_of(&path).to_owned());
-    let release = origin.release.seen_from(&folder);
     // What includes knows better than what is included.
-    let mut dotenv = values(reader, &release, env, origin);
+    let mut dotenv = values(reader, &release, entry.env, origin);
     dotenv.extend(origin.dotenv.clone());
     let mut chain = origin.chain.clone();
-    chain.push(path);
+    chain.push(entry.paths.into_iter().map(|(path, _)| path).collect());
     contents.file(
         reader,
         root,
@@ -143,6 +114,68 @@ fn one(
             chain,
         },
     );
+}
+
+/// Whether a file can be included here; if not, it was said why.
+fn may_be_included(reader: &Reader, (path, at): (&str, &At), alone: bool, origin: &Origin) -> bool {
+    let again = origin.chain.iter().flatten().any(|p| p == path);
+    if again || origin.chain.len() > MAX_DEPTH {
+        let why = if again {
+            format!("`{}` includes itself", Safe::new(path))
+        } else {
+            format!("files include each other more than {MAX_DEPTH} deep")
+        };
+        reader.error("include-cycle", at, why, "remove one `include`");
+        return false;
+    }
+    if path.contains('/') || !super::files::is_compose(path) {
+        return true;
+    }
+    if !matches!(origin.release.find(path), Found::File(_)) {
+        top::not_held(reader, at, path, top::COMMIT);
+    } else if alone {
+        note(
+            reader,
+            at,
+            "every file of `desired/services/` is read: this one is, without `include` too",
+        );
+    } else {
+        reader.error(
+            "not-carried-out",
+            at,
+            "every file of `desired/services/` is read by itself: this one cannot be laid over another as well",
+            "move it into a folder below, and name it there",
+        );
+    }
+    false
+}
+
+/// The files of one entry as one, each laid over those before it. What a service extends belongs to it before anything is
+/// laid over it, as in Compose.
+fn layers(reader: &Reader, release: &ReleaseFiles, paths: &[(String, At)]) -> Option<Node> {
+    let mut whole: Option<Node> = None;
+    for (path, at) in paths {
+        let layer = read(reader, release, path, at)?;
+        let Some(base) = whole else {
+            if paths.len() == 1 {
+                return Some(layer);
+            }
+            whole = Some(extends::complete(reader, layer, release)?);
+            continue;
+        };
+        let merged = merge_files(base, extends::complete(reader, layer, release)?);
+        if merged.weight() > MAX_NODES {
+            reader.error(
+                "budget",
+                at,
+                format!("the files have more than {MAX_NODES} nodes together"),
+                "include fewer of them at once",
+            );
+            return None;
+        }
+        whole = Some(merged);
+    }
+    whole
 }
 
 /// The values of an included file: those that `env_file` names, else a `.env` in its folder.

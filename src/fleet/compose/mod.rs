@@ -18,6 +18,7 @@ mod include;
 mod keys;
 mod limits;
 mod logging;
+mod merge;
 mod mounts;
 mod names;
 mod options;

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::{told, tree, vars};
 
-fn resolved(files: &[(&str, &str)]) -> (BTreeMap<String, Service>, Vec<String>) {
+fn resolved(files: &[(&str, &str)]) -> (BTreeMap<String, Arc<Service>>, Vec<String>) {
     let reader = Reader::new();
     let compose = ComposeFiles::read(&tree(files), &reader);
     let mut all = told(reader);
@@ -164,6 +164,54 @@ fn an_included_file_has_its_own_folder_and_values() {
 }
 
 #[test]
+fn files_of_one_include_are_laid_over_each_other() {
+    let (services, codes) = resolved(&[
+        (
+            "t.yaml",
+            "include: [{path: [app/compose.yaml, ops/prod.yaml], env_file: app/x.env}]\n",
+        ),
+        (
+            "app/compose.yaml",
+            "services:\n  web: {image: \"w:$V\", command: [a, b], environment: {A: 1, B: 1}, volumes: [\"./data:/d\", \"v:/v\"]}\n  db: {image: d}\nvolumes: {v: }\n",
+        ),
+        (
+            "ops/prod.yaml",
+            "services:\n  web: {extends: {file: ./common.yaml, service: base}, command: [c], environment: [\"B=2\"], volumes: [\"w:/v\"]}\n  job: {image: j}\nvolumes: {w: }\n",
+        ),
+        // Paths of every one of the files start from the first one's folder.
+        (
+            "app/common.yaml",
+            "services: {base: {environment: {A: 3, C: 3}}}\n",
+        ),
+        ("app/x.env", "V=7\n"),
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    let web = &services["web"];
+    assert_eq!(web.image.value, "w:7");
+    let environment: Vec<_> = web.environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(
+        environment,
+        ["A=3", "B=2", "C=3"],
+        "what it extends is laid over, too"
+    );
+    assert_eq!(format!("{:?}", web.command), r#"Some(["c"])"#);
+    let mounts: Vec<_> = web
+        .mounts
+        .iter()
+        .map(|m| (m.source.clone(), m.target.clone()))
+        .collect();
+    let volume = |name: &str| service::MountSource::Volume(name.to_owned());
+    assert_eq!(
+        mounts,
+        [
+            (volume("app-data"), "/d".to_owned()),
+            (volume("w"), "/v".to_owned())
+        ]
+    );
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["db", "job", "web"]);
+}
+
+#[test]
 fn includes_end() {
     for (files, want) in [
         (
@@ -190,7 +238,23 @@ fn includes_end() {
                 ("t.yaml", "include: [{path: [a/b.yml, a/c.yml]}]\n"),
                 ("a/b.yml", "services: {}\n"),
             ],
+            "missing-file desired/services/t.yaml:1:28",
+        ),
+        (
+            vec![
+                ("t.yaml", "include: [{path: [a/b.yml, ./o.yml]}]\n"),
+                ("a/b.yml", "services: {}\n"),
+                ("o.yml", "services: {}\n"),
+            ],
             "not-carried-out desired/services/t.yaml:1:28",
+        ),
+        (
+            vec![
+                ("t.yaml", "include: [{path: [a/b.yml, a/c.yml]}]\n"),
+                ("a/b.yml", "services: {}\n"),
+                ("a/c.yml", "include: [b.yml]\n"),
+            ],
+            "include-cycle desired/services/a/c.yml:1:11",
         ),
         (
             vec![("t.yaml", "include: [{path: []}]\n")],
