@@ -12,8 +12,8 @@ use super::error::CliError;
 use super::findings::Told;
 use super::init::{TENANT, scaffold, tenant};
 use super::out::Out;
-use crate::diagnostic::{Finding, Findings, Severity};
-use crate::fleet::import::{ComposeFile, Found, Imported, import, names_a_sibling};
+use crate::diagnostic::{At, Finding, Findings, Severity, Source};
+use crate::fleet::import::{ComposeFile, Found, Imported, are_laid_over, import, names_a_sibling};
 use crate::fleet::names::Instance;
 use crate::fleet::yaml::MAX_FILE;
 use crate::text::Safe;
@@ -32,6 +32,7 @@ const MAX_DEPTH: usize = 8;
 #[command(after_help = "Examples:
   ringfence import compose.yaml                    into <folder>-fleet
   ringfence import compose.yaml extra.yaml --into shop
+  ringfence import compose.yaml compose.override.yaml   one laid over the other
 
 Next: `ringfence -C <folder>-fleet check --notes`, then `plan`, then `apply`.")]
 pub(crate) struct Import {
@@ -89,7 +90,10 @@ impl Import {
         let mut base = scaffold(&project, instance.as_str(), self.one_branch);
         base.push((TENANT.to_owned(), tenant("").into_bytes()));
         let lookup = |path: &str| look(&groups, path);
-        let imported = import(&base, &project, &files, &lookup).map_err(|findings| refused(&findings))?;
+        let mut imported = import(&base, &project, &files, &lookup).map_err(|findings| refused(&findings))?;
+        for path in &self.files {
+            imported.changes.extend(left_override(&here, path, &self.files));
+        }
         let branches: Vec<String> = if self.one_branch {
             vec!["main".to_owned()]
         } else {
@@ -140,7 +144,9 @@ fn read(here: &Path, paths: &[PathBuf]) -> Result<(Vec<ComposeFile>, Vec<Group>)
         }
         texts.push((name, dir, full, source.text.clone()));
     }
-    let apart = dirs.len() > 1 || texts.iter().any(|(_, _, _, text)| names_a_sibling(text));
+    let apart = dirs.len() > 1
+        || texts.iter().any(|(_, _, _, text)| names_a_sibling(text))
+        || are_laid_over(texts.iter().map(|(_, _, _, text)| text.as_str()));
     let mut groups: Vec<Group> = Vec::new();
     for dir in dirs {
         let mut prefix = if apart {
@@ -175,6 +181,33 @@ fn read(here: &Path, paths: &[PathBuf]) -> Result<(Vec<ComposeFile>, Vec<Group>)
         })
         .collect();
     Ok((files, groups))
+}
+
+/// What `docker compose` lays over a file of its own accord, and was not named here.
+fn left_override(here: &Path, path: &Path, all: &[PathBuf]) -> Findings {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let mut findings = Findings::new();
+    for end in ["yaml", "yml"] {
+        let beside = path.with_file_name(format!("{}.override.{end}", stem.as_deref().unwrap_or_default()));
+        if matches!(stem.as_deref(), Some("compose" | "docker-compose"))
+            && !all.contains(&beside)
+            && here.join(&beside).is_file()
+        {
+            let (path, beside) = (path.display().to_string(), beside.display().to_string());
+            let message = format!(
+                "`{}` stays behind: `docker compose` lays it over this file",
+                Safe::new(&beside)
+            );
+            findings.push(
+                Finding::warning("left-out", At::new(&Source::new(&path, ""), 0..0), message).help(format!(
+                    "`ringfence import {} {}` takes both",
+                    Safe::new(&path),
+                    Safe::new(&beside)
+                )),
+            );
+        }
+    }
+    findings
 }
 
 fn folder_name(dir: &Path) -> String {

@@ -1,5 +1,7 @@
 //! What a project's files are taken along: configuration, not data.
 
+use std::collections::BTreeSet;
+
 use super::super::yaml::{self, Kind, Node};
 use super::{ComposeFile, DOTENV, Text, Work, is_read};
 use crate::diagnostic::{At, Finding, Findings, Source};
@@ -28,6 +30,8 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Found;
 struct Mention {
     /// As it is written, `./` and all.
     path: String,
+    /// The folder that a Compose file's own paths start from, as it is written; none: the one that it lies in.
+    start: Option<String>,
     at: std::ops::Range<usize>,
     use_: Use,
 }
@@ -44,12 +48,8 @@ enum Use {
     Compose,
 }
 
-/// Copies what a Compose file names, its `.env` among it.
-pub fn copy(work: &mut Work, file: &ComposeFile, lookup: Lookup<'_>) {
-    let folder = file
-        .path
-        .rfind('/')
-        .map_or("", |i| file.path.get(..=i).unwrap_or_default());
+/// Copies what a Compose file names, its `.env` among it. Its paths start from `folder`.
+pub fn copy(work: &mut Work, file: &ComposeFile, folder: &str, lookup: Lookup<'_>) {
     let dotenv = format!("{folder}{DOTENV}");
     if !work.copies.contains_key(&dotenv)
         && let Found::File(bytes, _) = lookup(&dotenv)
@@ -94,10 +94,10 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
                 // It is read where it is named, and by nobody else.
                 debug_assert!(!is_read(&target));
                 work.texts.insert(target.clone(), Text::new(&target, &other));
-                let below = target
-                    .rfind('/')
-                    .map_or("", |i| target.get(..=i).unwrap_or_default());
-                let below = below.to_owned();
+                let below = match &mention.start {
+                    Some(start) => normalise(folder, start).map_or_else(String::new, |f| f + "/"),
+                    None => folder_part(&target).to_owned(),
+                };
                 if let Found::File(bytes, _) = lookup(&format!("{below}{DOTENV}")) {
                     put(work, format!("{below}{DOTENV}"), (bytes, false), true);
                 }
@@ -206,6 +206,26 @@ fn folder_of(work: &mut Work, at: At, target: &str, files: Vec<(String, Vec<u8>,
     }
 }
 
+/// Whether files declare a service together: each is then laid over those before it, as `docker compose -f A -f B` does.
+pub fn are_laid_over<'t>(texts: impl IntoIterator<Item = &'t str>) -> bool {
+    let mut all = BTreeSet::new();
+    texts.into_iter().any(|text| {
+        let root = yaml::parse(&Source::new("", text), &mut Findings::new());
+        let services = root
+            .as_ref()
+            .and_then(|root| root.get("services"))
+            .and_then(Node::entries);
+        let names = services
+            .unwrap_or_default()
+            .iter()
+            .map(|(key, _)| key.text.clone());
+        let names: BTreeSet<String> = names.collect();
+        let again = !all.is_disjoint(&names);
+        all.extend(names);
+        again
+    })
+}
+
 /// Whether a Compose file names another one beside it. It must then lie in a folder, or the other would be read too.
 pub fn names_a_sibling(text: &str) -> bool {
     let source = Source::new("", text);
@@ -223,15 +243,7 @@ fn normalise(folder: &str, path: &str) -> Option<String> {
 
 fn mentions(root: &Node) -> Vec<Mention> {
     let mut out = Vec::new();
-    let mut add = |node: &Node, path: &str, use_: Use| {
-        if !path.contains('$') && !path.starts_with(['/', '~']) && !path.is_empty() && !path.contains("://") {
-            out.push(Mention {
-                path: path.to_owned(),
-                at: node.at.span.clone(),
-                use_,
-            });
-        }
-    };
+    let mut add = |node: &Node, path: &str, use_: Use| mention(&mut out, node, path, use_);
     let scalar = |node: &Node, use_: Use, add: &mut dyn FnMut(&Node, &str, Use)| {
         if let Some(path) = node.scalar() {
             add(node, path, use_);
@@ -258,14 +270,40 @@ fn mentions(root: &Node) -> Vec<Mention> {
         }
     }
     for item in root.get("include").map(items).unwrap_or_default() {
-        for path in items(item.get("path").unwrap_or(item)) {
-            scalar(path, Use::Compose, &mut add);
-        }
         for path in item.get("env_file").map(items).unwrap_or_default() {
             scalar(path, Use::Read, &mut add);
         }
     }
+    // Files that are laid over each other start from one folder.
+    for item in root.get("include").map(items).unwrap_or_default() {
+        let paths = items(item.get("path").unwrap_or(item));
+        let first = paths.first().and_then(Node::scalar).map(folder_part);
+        let start = item.get("project_directory").and_then(Node::scalar).or(first);
+        for path in paths {
+            let before = out.len();
+            mention(&mut out, path, path.scalar().unwrap_or_default(), Use::Compose);
+            for mention in out.iter_mut().skip(before) {
+                mention.start = start.map(str::to_owned);
+            }
+        }
+    }
     out
+}
+
+/// The folder of a path, with its slash; empty for a path without one.
+pub fn folder_part(path: &str) -> &str {
+    path.rfind('/').map_or("", |i| path.get(..=i).unwrap_or_default())
+}
+
+fn mention(out: &mut Vec<Mention>, node: &Node, path: &str, use_: Use) {
+    if !path.contains('$') && !path.starts_with(['/', '~']) && !path.is_empty() && !path.contains("://") {
+        out.push(Mention {
+            path: path.to_owned(),
+            start: None,
+            at: node.at.span.clone(),
+            use_,
+        });
+    }
 }
 
 fn items(node: &Node) -> &[Node] {

@@ -17,7 +17,7 @@ use super::tree::{Entry, EntryKind, Tree};
 use super::yaml;
 use crate::diagnostic::{At, Finding, Findings, Severity, Source};
 use crate::digest::Digest;
-pub use copy::{Found, Lookup, names_a_sibling};
+pub use copy::{Found, Lookup, are_laid_over, names_a_sibling};
 use text::Text;
 
 /// How often the text is read anew; each time it gets shorter, or a variable gets its value.
@@ -49,7 +49,8 @@ pub struct Imported {
     pub services: usize,
 }
 
-/// Makes a fleet of `files` and what `lookup` finds beside them, within `scaffold`.
+/// Makes a fleet of `files` and what `lookup` finds beside them, within `scaffold`. Files that declare a service together
+/// are laid over each other in their order; they must lie in folders below `desired/services/`.
 ///
 /// # Errors
 /// The findings that no change answers: a file that is not YAML, or a project of which nothing is left.
@@ -60,8 +61,13 @@ pub fn import(
     lookup: Lookup<'_>,
 ) -> Result<Imported, Findings> {
     let mut work = Work::new(scaffold, files);
+    let together = are_laid_over(files.iter().map(|f| f.text.as_str()));
+    let first = files.first().map(|f| copy::folder_part(&f.path));
     for file in files {
-        copy::copy(&mut work, file, lookup);
+        let folder = first
+            .filter(|_| together)
+            .unwrap_or_else(|| copy::folder_part(&file.path));
+        copy::copy(&mut work, file, folder, lookup);
     }
     for _ in 0..MAX_ROUNDS {
         let report = check(&work.tree(), fleet);
@@ -135,8 +141,17 @@ impl Work {
             .filter(|p| p.contains('/'))
             .collect();
         if !below.is_empty() {
-            let list: String = below.iter().map(|p| format!("  - {}\n", quoted(p))).collect();
-            let text = format!("# The Compose files that were imported.\ninclude:\n{list}");
+            let together = are_laid_over(files.iter().map(|f| f.text.as_str()));
+            let (above, indent) = if together {
+                ("  - path:\n", "      ")
+            } else {
+                ("", "  ")
+            };
+            let list: String = below
+                .iter()
+                .map(|p| format!("{indent}- {}\n", quoted(p)))
+                .collect();
+            let text = format!("# The Compose files that were imported.\ninclude:\n{above}{list}");
             work.copies
                 .insert("imported.yaml".to_owned(), (text.into_bytes(), false));
         }

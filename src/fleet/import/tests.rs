@@ -243,3 +243,53 @@ const LINES: &[&str] = &[
     "# comment\n",
     "networks: {n: {external: true}}\n",
 ];
+
+#[test]
+fn files_that_declare_a_service_together_are_laid_over_each_other() {
+    let (imported, said) = run(
+        &[
+            (
+                "shop/compose.yaml",
+                "services:\n  web:\n    image: web:1\n    volumes: [\"./conf:/conf:ro\"]\n  db: {image: db:1}\n",
+            ),
+            (
+                "shop/compose.override.yaml",
+                "services:\n  web:\n    privileged: true\n    command: [serve]\n    env_file: ./more.env\n",
+            ),
+        ],
+        &[("shop/conf/a.ini", b"a"), ("shop/more.env", b"X=1\n")],
+    )
+    .unwrap();
+    assert_eq!(imported.services, 2);
+    assert_eq!(
+        text(&imported, "imported.yaml"),
+        "# The Compose files that were imported.\ninclude:\n  - path:\n      - \"shop/compose.yaml\"\n      - \"shop/compose.override.yaml\"\n"
+    );
+    assert!(text(&imported, "shop/compose.override.yaml").contains("command: [serve]"));
+    assert!(
+        said.iter()
+            .any(|s| s.contains("shop/compose.override.yaml:3") && s.contains("privileged")),
+        "{said:#?}"
+    );
+    for copied in ["shop/conf/a.ini", "shop/more.env"] {
+        text(&imported, copied);
+    }
+}
+
+#[test]
+fn what_an_include_lays_over_each_other_starts_from_its_first_files_folder() {
+    let (imported, _) = run(
+        &[(
+            "compose.yaml",
+            "include:\n  - path: [app/a.yaml, ops/b.yaml]\nservices: {x: {image: x:1}}\n",
+        )],
+        &[
+            ("app/a.yaml", b"services: {web: {image: w:1}}\n"),
+            ("ops/b.yaml", b"services: {web: {env_file: ./w.env}}\n"),
+            ("app/w.env", b"X=1\n"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(imported.services, 2);
+    text(&imported, "app/w.env");
+}
