@@ -302,10 +302,28 @@ pub(super) fn of(attempt: &Attempt, error: Error) -> EngineError {
     }
 }
 
+/// There is nobody at the socket.
+pub(super) fn no_socket(attempt: &Attempt, socket: &str, error: &std::io::Error) -> EngineError {
+    let what = attempt.what.clone();
+    let reason = match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no socket at {}", Safe::new(socket)),
+        _ => chain(error),
+    };
+    EngineError::Unreachable { what, reason }
+}
+
+/// A call that was sent, with no answer that can be read.
+pub(super) fn lost(attempt: &Attempt, error: &hyper::Error) -> EngineError {
+    EngineError::Lost {
+        what: attempt.what.clone(),
+        reason: chain(error),
+    }
+}
+
 /// The words of an error and of its causes, once each.
-fn chain(error: &Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(next) = cause {
         let words = next.to_string();
         if !text.contains(&words) {
@@ -325,7 +343,7 @@ fn bounded(text: &str) -> String {
 }
 
 /// A refusal, by status first; words decide only between cases that share one (seen on 20.10 and 28).
-fn refused(attempt: &Attempt, status: u16, message: &str) -> EngineError {
+pub(super) fn refused(attempt: &Attempt, status: u16, message: &str) -> EngineError {
     let what = attempt.what.clone();
     let lower = message.to_lowercase();
     let message = bounded(message);

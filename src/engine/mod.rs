@@ -9,6 +9,7 @@ mod events;
 mod exec;
 mod images;
 pub mod labels;
+mod listed;
 mod login;
 mod logs;
 mod networks;
@@ -16,6 +17,7 @@ mod observe;
 mod options;
 mod spec;
 pub mod subnets;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -315,14 +317,32 @@ impl Engine {
         Fut: Future<Output = Result<T, bollard::errors::Error>>,
     {
         let docker = self.connection().await?.docker;
-        let result = match tokio::time::timeout(limit, call(docker)).await {
-            Ok(answer) => answer.map_err(|e| error::of(&attempt, e)),
-            Err(_) => Err(error::late(&attempt, limit)),
+        let answer = async { call(docker).await.map_err(|e| error::of(&attempt, e)) };
+        self.limited(&attempt, limit, Box::pin(answer)).await
+    }
+
+    /// An answer, if it comes in time. An engine that cannot be reached is asked for its version again.
+    async fn limited<T>(
+        &self,
+        attempt: &Attempt,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let result = match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(error::late(attempt, limit)),
         };
         if matches!(result, Err(EngineError::Unreachable { .. })) {
             self.forget_connection().await;
         }
         result
+    }
+
+    /// The filter that lists what carries our instance label, as it stands in a query. (An instance's name needs no
+    /// escapes.)
+    fn ours_as_query(&self) -> String {
+        let (label, instance) = (labels::INSTANCE, &self.inner.instance);
+        format!("%7B%22label%22%3A%5B%22{label}%3D{instance}%22%5D%7D")
     }
 
     /// The filter that lists what carries our instance label.
