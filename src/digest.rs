@@ -48,12 +48,13 @@ impl Digest {
 
     /// Reads 64 hex digits.
     pub fn parse(hex: &str) -> Option<Self> {
-        if hex.len() != 64 || !hex.is_ascii() {
+        let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+        if pairs.len() != 32 || !rest.is_empty() {
             return None;
         }
         let mut out = [0u8; 32];
-        for (byte, i) in out.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(hex.get(i..i + 2)?, 16).ok()?;
+        for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
         }
         Some(Self(out))
     }
@@ -64,8 +65,17 @@ impl Digest {
     }
 }
 
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
-    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or_default();
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + n - 10 });
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         text.push(digit(byte >> 4));

@@ -10,7 +10,8 @@ pub struct Safe(String);
 impl Safe {
     /// Cleans `text`: every character that could move a cursor or reorder text is shown as `\u{…}`.
     pub fn new(text: &str) -> Self {
-        if text.chars().all(harmless) {
+        let plain = |b: &u8| matches!(b, b' '..=b'~');
+        if text.as_bytes().iter().all(plain) || text.chars().all(harmless) {
             return Self(text.to_owned());
         }
         let mut out = String::with_capacity(text.len() + 8);

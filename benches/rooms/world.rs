@@ -349,7 +349,7 @@ fn container(object: &ServiceObject, spec: SpecHash) -> SeenContainer {
             .collect(),
         stamp: String::new(),
         created: now(),
-        details: Some(Details {
+        details: Some(Arc::new(Details {
             restart: object.spec.restart,
             limits: limits(&object.spec.limits),
             started_at: Some(now()),
@@ -364,6 +364,6 @@ fn container(object: &ServiceObject, spec: SpecHash) -> SeenContainer {
                 .map(|(name, end)| (name.clone(), (end.aliases.clone(), end.links.clone())))
                 .collect(),
             addresses: BTreeMap::new(),
-        }),
+        })),
     }
 }

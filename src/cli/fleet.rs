@@ -1,5 +1,6 @@
 //! Opens what a verb works on: the repository, the instance, the state directory, the engine.
 
+use std::cell::Cell;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::engine::Engine;
 use crate::fleet::Policy;
 use crate::fleet::names::CommitId;
 use crate::fleet::settings::{LOCAL_DOCKER, Target};
-use crate::git::{Keep, Location, Repo};
+use crate::git::{Keep, KeptOpen, Location, Repo};
 use crate::store::{StateDir, Store, StoreError};
 
 /// The ledger's file in the state directory.
@@ -39,6 +40,8 @@ pub(crate) struct Fleet {
     pub(crate) policy: Policy,
     pub(crate) state: PathBuf,
     pub(crate) engine_address: String,
+    /// Keeps the repository open until a first pass has read it.
+    opened: Cell<Option<KeptOpen>>,
 }
 
 impl Global {
@@ -108,7 +111,7 @@ impl Global {
             Err(error) if errors_too => self.away().ok_or(error)?,
             other => other?,
         };
-        let _open = repo.keep_open();
+        let opened = repo.keep_open();
         let found = control(&repo).or_else(|error| {
             // A damaged mirror is cloned again, and then it reads.
             if repo.is_suspect() && repo.fetch(FETCH).is_ok() {
@@ -137,6 +140,7 @@ impl Global {
             policy,
             state,
             engine_address,
+            opened: Cell::new(Some(opened)),
         })
     }
 }
@@ -404,6 +408,7 @@ impl Fleet {
             progress,
             daemon,
             trust: None,
+            opened: self.opened.take(),
         };
         Ok((Controller::new(parts, wake.clone()), store, wake, wakes, lock))
     }
@@ -484,6 +489,7 @@ impl Fleet {
             progress: ProgressSink::default(),
             daemon: false,
             trust: None,
+            opened: self.opened.take(),
         };
         Ok((Controller::new(parts, wake), wakes))
     }

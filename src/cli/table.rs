@@ -22,7 +22,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             line.push_str(cell);
-            line.push_str(&" ".repeat(width - cell.chars().count() + 2));
+            line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
         }
         out.push_str(line.trim_end());
         out.push('\n');

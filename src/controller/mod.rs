@@ -47,7 +47,7 @@ use crate::decide::health::Mark;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::names::{CommitId, Instance, RingName, ServiceKey, Slug, SpecHash};
-use crate::git::GitError;
+use crate::git::{GitError, KeptOpen};
 use crate::plan::seen::Observation;
 use crate::plan::{Plan, Stale};
 use crate::render::object::{ContainerSpec, Objects};
@@ -190,6 +190,8 @@ pub struct Parts {
     pub daemon: bool,
     /// Where judging starts if nothing was accepted before; none: at the control branch's head.
     pub trust: Option<CommitId>,
+    /// Keeps the repository open until the first pass or look has read it: it was opened to find the fleet.
+    pub opened: Option<KeptOpen>,
 }
 
 /// The controller: the world as last seen, and what is under way.

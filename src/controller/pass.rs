@@ -65,6 +65,7 @@ impl Controller {
     /// A look: what a pass would do, without doing or writing any of it.
     pub async fn look(&mut self, request: &Request) -> Result<Look, ControllerError> {
         let now = Timestamp::now();
+        let _open = (self.parts.opened.take(), self.parts.books.keep_open());
         // It says how things stand, whoever watched: nothing follows from it.
         self.watched_since = Timestamp::MIN;
         if request.refresh {
@@ -152,6 +153,7 @@ impl Controller {
 
     async fn try_pass(&mut self, request: &Request) -> Result<(), ControllerError> {
         let now = Timestamp::now();
+        let _opened = self.parts.opened.take();
         let acting = self.acting.clone();
         // First the engine: whose instance it is decides whether anything may be done at all.
         let (seen, unread) = self.observe(true).await?;
@@ -473,7 +475,7 @@ impl Controller {
 }
 
 /// A start that lies in the future was before the clock was set back: it counts from when that was seen.
-fn not_in_future(details: &mut Details, watched_since: Timestamp) {
+fn not_in_future(details: &mut Arc<Details>, watched_since: Timestamp) {
     let now = Timestamp::now();
     let latest = if watched_since == Timestamp::MIN {
         now
@@ -481,6 +483,7 @@ fn not_in_future(details: &mut Details, watched_since: Timestamp) {
         watched_since
     };
     if details.started_at.is_some_and(|at| at > now) {
+        let details = Arc::make_mut(details);
         details.started_at = Some(latest);
         details.finished_at = details.finished_at.map(|at| at.max(latest));
     }

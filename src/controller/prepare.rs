@@ -165,6 +165,10 @@ impl Controller {
     }
 
     async fn make_networks(&mut self, policy: &Policy, now: Timestamp) -> Result<(), ControllerError> {
+        self.stuck_networks.clear();
+        if self.last.plan.make_networks.is_empty() {
+            return Ok(());
+        }
         let seen = &self.last.seen.networks;
         let mut taken: Vec<String> = seen.iter().flat_map(|n| n.subnets.iter().cloned()).collect();
         taken.extend(subnets::host_routes().unwrap_or_default());
@@ -180,7 +184,6 @@ impl Controller {
         });
         let mut making = pin!(making.buffer_unordered(AT_ONCE));
         let mut made = Vec::new();
-        self.stuck_networks.clear();
         while let Some((name, done)) = making.next().await {
             match done {
                 Ok(()) => {

@@ -28,6 +28,15 @@ pub(super) struct Handle {
 }
 
 impl Shared {
+    /// One that was opened just now: it serves the first reader.
+    pub(super) fn of(repo: git2::Repository) -> Self {
+        let state = State {
+            kept_by: 0,
+            idle: Some(repo),
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
     pub(super) fn keep(&self) -> KeptOpen {
         self.with(|state| state.kept_by += 1);
         KeptOpen(self.clone())
@@ -100,8 +109,9 @@ mod tests {
     fn one_that_is_kept_open_serves_many_readers_and_is_closed_with_the_last_who_kept_it() {
         let fixture = Fixture::new();
         fixture.git(&["commit", "--quiet", "--allow-empty", "-m", "one"]);
-        let repo = fixture.repo();
+        let repo = super::super::Repo::open(&fixture.dir()).unwrap();
         let state = |repo: &super::super::Repo| repo.shared.with(|s| (s.kept_by, s.idle.is_some()));
+        assert_eq!(state(&repo), (0, true), "what opened it goes to the first reader");
         repo.branches().unwrap();
         assert_eq!(state(&repo), (0, false), "nobody keeps it");
         let outer = repo.keep_open();

@@ -40,7 +40,7 @@ impl Repo {
             work_dir: repo.workdir().map(real),
             url: None,
             suspect: Arc::default(),
-            shared: Shared::default(),
+            shared: Shared::of(repo),
         })
     }
 

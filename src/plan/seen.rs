@@ -1,6 +1,7 @@
 //! What was seen on an engine: the plain facts, before anything is concluded from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,30 +46,41 @@ pub enum EngineHealth {
 }
 
 /// All that `docker update` can change beside the restart policy, as an inspection shows it. 0 and empty: never set, or the
-/// engine cannot. No field has a default: a look that was kept before one was asked for is made again.
+/// engine cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SeenLimits {
     /// Bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory: i64,
     /// Bytes of memory and swap together; -1 is no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_swap: i64,
     /// Bytes kept for it; -1 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_reservation: i64,
     /// Billionths of a CPU.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub nano_cpus: i64,
     /// Microseconds of each period: the older words for the same; -1 is no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpu_quota: i64,
     /// Weight among those that want a CPU.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpu_shares: i64,
     /// Microseconds of a CPU before all others.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpu_realtime: i64,
     /// CPUs that it may run on.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpuset: String,
     /// Nodes of memory that it may use.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_nodes: String,
     /// Weight among those that want a disk.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub blkio_weight: i64,
     /// Processes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pids: i64,
 }
 
@@ -89,20 +101,27 @@ pub struct Details {
     /// Limits now.
     pub limits: SeenLimits,
     /// When the present or last run began.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub started_at: Option<Timestamp>,
     /// When it last ended.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub finished_at: Option<Timestamp>,
     /// How often the engine restarted it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub restart_count: u64,
     /// Exit code of the last run.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub exit_code: Option<i64>,
     /// The engine's own words about a failed start.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub error: String,
     /// Killed for memory.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub oom_killed: bool,
     /// Aliases and links by network name.
     pub networks: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
     /// Addresses by network name, for probes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub addresses: BTreeMap<String, String>,
 }
 
@@ -150,7 +169,7 @@ pub struct SeenContainer {
     /// When it was made.
     pub created: Timestamp,
     /// From an inspection.
-    pub details: Option<Details>,
+    pub details: Option<Arc<Details>>,
 }
 
 /// Any network of the engine (others' too: their subnets must be avoided).
@@ -202,4 +221,9 @@ pub struct Observation {
     pub networks: Vec<SeenNetwork>,
     /// Our volumes.
     pub volumes: Vec<SeenVolume>,
+}
+
+/// What says nothing is not written down.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -77,8 +77,8 @@ fn object(owner: &Owner, service: &str, n: u8) -> ServiceObject {
     }
 }
 
-fn details(restart: Restart) -> Details {
-    Details {
+fn details(restart: Restart) -> Arc<Details> {
+    Arc::new(Details {
         restart,
         limits: SeenLimits::default(),
         started_at: Some(start()),
@@ -89,7 +89,7 @@ fn details(restart: Restart) -> Details {
         oom_killed: false,
         networks: BTreeMap::new(),
         addresses: BTreeMap::new(),
-    }
+    })
 }
 
 /// What an update makes of limits: as engines do, it leaves alone what is 0 or empty, but for processes.

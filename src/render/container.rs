@@ -23,7 +23,7 @@ const DEADLINE_MARGIN_MS: u64 = 30_000;
 pub(super) struct Builder<'a> {
     from: From<'a>,
     owner: Owner,
-    services: &'a BTreeMap<String, Service>,
+    services: &'a BTreeMap<String, Arc<Service>>,
     shared: &'a BTreeSet<SharedName>,
     reader: &'a Reader,
     jobs: BTreeSet<&'a str>,
@@ -34,7 +34,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(
         from: From<'a>,
         owner: Owner,
-        services: &'a BTreeMap<String, Service>,
+        services: &'a BTreeMap<String, Arc<Service>>,
         shared: &'a BTreeSet<SharedName>,
         reader: &'a Reader,
     ) -> Self {
@@ -297,6 +297,7 @@ impl<'a> Builder<'a> {
     fn deadline(&self, service: &Service) -> u64 {
         self.services
             .values()
+            .map(Arc::as_ref)
             .chain([service])
             .map(|s| self.time_to_health(s))
             .max()

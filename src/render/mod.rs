@@ -9,6 +9,7 @@ pub mod object;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -73,7 +74,7 @@ pub fn tenant(from: From<'_>, files: &TenantFiles, shared: &BTreeSet<SharedName>
         &check::services_of(from.policy, from.base, tenant),
     );
     check_dependencies(from.base, tenant, &services, &reader);
-    let derived = check::derived(&from.policy.settings, from.base, tenant);
+    let derived = check::derived(&from.policy.settings, from.base, tenant).environment();
     let mut builder = Builder::new(from, owner.clone(), &services, shared, &reader);
     for service in services.values() {
         let mut env = service.environment.clone();
@@ -81,7 +82,7 @@ pub fn tenant(from: From<'_>, files: &TenantFiles, shared: &BTreeSet<SharedName>
         if let Some((_, own)) = tenant.service_overrides.get(&service.name) {
             env.extend(own.iter().map(|(k, v)| (k.clone(), v.value.clone())));
         }
-        env.extend(derived.environment());
+        env.extend(derived.clone());
         let plan = from.base.plans.0.get(&tenant.plan_tier.value);
         let limits = service
             .limits
@@ -161,7 +162,12 @@ fn active(profiles: &[String], on: &[String]) -> bool {
 }
 
 /// A required dependency must run somewhere: beside the service, or shared.
-fn check_dependencies(base: &Base, tenant: &Tenant, services: &BTreeMap<String, Service>, reader: &Reader) {
+fn check_dependencies(
+    base: &Base,
+    tenant: &Tenant,
+    services: &BTreeMap<String, Arc<Service>>,
+    reader: &Reader,
+) {
     let declared = base.services.declared();
     for service in services.values() {
         for (name, dependency) in &service.depends_on {
@@ -211,7 +217,7 @@ fn pretty(value: &serde_json::Value) -> String {
 fn dependency_key(
     owner: &Owner,
     name: &str,
-    siblings: &BTreeMap<String, Service>,
+    siblings: &BTreeMap<String, Arc<Service>>,
     shared: &BTreeSet<SharedName>,
 ) -> Option<ServiceKey> {
     if siblings.contains_key(name) {
@@ -227,7 +233,7 @@ fn dependency_key(
 }
 
 /// Services that another one waits for with `service_completed_successfully`.
-fn jobs(services: &BTreeMap<String, Service>) -> BTreeSet<&str> {
+fn jobs(services: &BTreeMap<String, Arc<Service>>) -> BTreeSet<&str> {
     services
         .values()
         .flat_map(|s| s.depends_on.iter())

@@ -209,8 +209,8 @@ pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<
 }
 
 pub(super) fn digest(row: &Row<'_>, column: usize) -> Result<Digest, rusqlite::Error> {
-    let text: String = row.get(column)?;
-    Digest::parse(&text).ok_or_else(|| wrong(column, format!("`{text}` is no digest")))
+    let text = row.get_ref(column)?.as_str()?;
+    Digest::parse(text).ok_or_else(|| wrong(column, format!("`{text}` is no digest")))
 }
 
 fn owner(row: &Row<'_>, column: usize) -> Result<Owner, rusqlite::Error> {

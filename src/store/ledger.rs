@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::StoreError;
 use super::schema::{APPLICATION, DECIDES, MIGRATIONS, VERSION};
+use super::seal::Seal;
 use crate::decide::facts::Facts;
 use crate::fleet::names::SpecHash;
 
@@ -143,12 +144,18 @@ impl Store {
                 known: VERSION,
             });
         }
-        for (table, _) in DECIDES.iter().filter(|(_, since)| *since <= found) {
-            let check: String = db
-                .query_row(&format!("PRAGMA quick_check({table})"), [], |r| r.get(0))
-                .map_err(sql)?;
-            if check != "ok" {
-                return Err(damaged(check));
+        let seal = Seal::of(path, &meta, found);
+        if !seal.holds() {
+            for (table, _) in DECIDES.iter().filter(|(_, since)| *since <= found) {
+                let check: String = db
+                    .query_row(&format!("PRAGMA quick_check({table})"), [], |r| r.get(0))
+                    .map_err(sql)?;
+                if check != "ok" {
+                    return Err(damaged(check));
+                }
+            }
+            if !mode.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                seal.set();
             }
         }
         for (name, value) in [

@@ -9,6 +9,7 @@ mod ledger;
 mod objects;
 mod proofs;
 mod schema;
+mod seal;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ pub(super) const VERSION: i64 = 6;
 /// `rngf`, so that another program's database is not taken for ours.
 pub(super) const APPLICATION: i64 = 0x726e_6766;
 
-/// The tables that decisions are made from: they are checked whenever the ledger is opened. The record and the journal
+/// The tables that decisions are made from: they are checked when a ledger is opened that was written since. The record and the journal
 /// grow with time, and every verb would read all of them: damage there is found when they are read. With each the version
 /// that brought it.
 pub(super) const DECIDES: &[(&str, i64)] = &[

@@ -521,6 +521,50 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
+fn a_ledger_that_nobody_wrote_to_is_looked_through_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, seal) = (dir.path().join("ledger.db"), dir.path().join("ledger.db-checked"));
+    drop(open(&dir));
+    drop(open(&dir));
+    assert!(
+        !seal.exists(),
+        "its time does not tell yet whether it was written"
+    );
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let date = |path: &std::path::Path, at| {
+        fs::File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(at)
+            .unwrap();
+    };
+    date(&path, hour_ago);
+    drop(open(&dir));
+    let sealed = fs::read_to_string(&seal).unwrap();
+    drop(open(&dir));
+    assert_eq!(fs::read_to_string(&seal).unwrap(), sealed);
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[4096..end].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    date(&path, hour_ago);
+    // Its size and time are those of the one that was looked through.
+    assert!(matches!(Store::open(&path), Err(StoreError::Damaged { .. })));
+    // With the seal of this very file the look is spared: what is damaged is found when it is read.
+    let meta = fs::metadata(&path).unwrap();
+    let seal_of = super::seal::Seal::of(&path, &meta, super::schema::VERSION);
+    seal_of.set();
+    assert!(seal_of.holds());
+    date(&seal, hour_ago - std::time::Duration::from_secs(24 * 3600));
+    assert!(!seal_of.holds(), "once a day it is looked through again");
+    fs::write(dir.path().join("ledger.db-wal"), "x").unwrap();
+    let beside = super::seal::Seal::of(&path, &meta, super::schema::VERSION);
+    beside.set();
+    assert!(!beside.holds(), "transactions wait beside it");
+}
+
+#[test]
 fn damaged_pages_are_found_when_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");

@@ -1,6 +1,7 @@
 //! Fixed host ports: each serves one owner an engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::diagnostic::{Finding, Findings};
 use crate::fleet::Policy;
@@ -18,7 +19,7 @@ struct Taken<'a> {
 }
 
 /// The second of two services that ask one engine for one port of its host.
-pub(super) fn clashes(policy: &Policy, tenants: &[(&Tenant, BTreeMap<String, Service>)]) -> Findings {
+pub(super) fn clashes(policy: &Policy, tenants: &[(&Tenant, BTreeMap<String, Arc<Service>>)]) -> Findings {
     let engines: BTreeMap<&str, String> = policy
         .rings
         .0

@@ -1,6 +1,7 @@
 //! Compose for each tenant: the services that it runs with its own values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{services_of, tenant_vars};
 use crate::diagnostic::{Finding, Findings};
@@ -15,7 +16,7 @@ pub(super) fn of_tenant(
     policy: &Policy,
     base: &Base,
     tenant: &Tenant,
-) -> (BTreeMap<String, Service>, Findings) {
+) -> (BTreeMap<String, Arc<Service>>, Findings) {
     let own = services_of(policy, base, tenant);
     let (mut services, findings) = with(base, tenant_vars(&policy.settings, base, tenant), &own);
     services.retain(|name, service| own.contains(name) || service.scope != Scope::Tenant);
@@ -44,7 +45,7 @@ pub(super) fn of_nobody(base: &Base) -> Findings {
         .collect()
 }
 
-fn with(base: &Base, mut vars: Vars, runs: &BTreeSet<String>) -> (BTreeMap<String, Service>, Findings) {
+fn with(base: &Base, mut vars: Vars, runs: &BTreeSet<String>) -> (BTreeMap<String, Arc<Service>>, Findings) {
     // `render` knows the real one; here it only has to have a value.
     vars.common
         .entry(RELEASE_VARIABLE.to_owned())

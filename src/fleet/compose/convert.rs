@@ -1,6 +1,7 @@
 //! One service: from its interpolated node to our type, key by key.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use super::super::read::{Fields, Reader};
 use super::super::yaml::{Kind, Node};
@@ -52,9 +53,9 @@ pub struct VolumeUse {
 #[derive(Debug, Clone)]
 pub struct Converted {
     /// The service. With `good` false some of it is missing.
-    pub service: Service,
+    pub service: Arc<Service>,
     /// Volumes.
-    pub volumes: Vec<VolumeUse>,
+    pub volumes: Arc<Vec<VolumeUse>>,
     /// Whether it can be used.
     pub good: bool,
 }
@@ -132,8 +133,8 @@ impl<'a> Context<'a> {
         fields.finish();
         let good = !self.spoilt.get() && self.reader.errors() == before;
         Some(Converted {
-            service,
-            volumes: self.volumes.into_inner(),
+            service: Arc::new(service),
+            volumes: Arc::new(self.volumes.into_inner()),
             good,
         })
     }

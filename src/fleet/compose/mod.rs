@@ -149,7 +149,7 @@ impl ComposeFiles {
 
     /// Every service, interpolated with a tenant's values. Findings go to `reader`; a service with an error is absent.
     /// Errors that [`Self::read`] told are told again, notes and warnings are not.
-    pub fn resolve(&self, vars: &Vars, reader: &Reader) -> BTreeMap<String, Service> {
+    pub fn resolve(&self, vars: &Vars, reader: &Reader) -> BTreeMap<String, Arc<Service>> {
         self.resolve_only(vars, reader, &self.contents.services.keys().cloned().collect())
     }
 
@@ -159,7 +159,7 @@ impl ComposeFiles {
         vars: &Vars,
         reader: &Reader,
         only: &BTreeSet<String>,
-    ) -> BTreeMap<String, Service> {
+    ) -> BTreeMap<String, Arc<Service>> {
         let contents = &self.contents;
         let tops: Vec<Option<Top>> = contents
             .files
@@ -244,14 +244,14 @@ fn check_all(reader: &Reader, contents: &Contents, outcomes: &BTreeMap<String, O
     for (name, converted) in converted() {
         let open = outcomes.get(name).map(|o| o.open.as_slice()).unwrap_or_default();
         let mut known = converted.clone();
-        known.volumes.retain(|v| !open.contains(&v.at));
+        Arc::make_mut(&mut known.volumes).retain(|v| !open.contains(&v.at));
         check_volumes(reader, &known, &mut origins);
     }
 }
 
 /// Two sources that would be one volume.
 fn check_volumes(reader: &Reader, converted: &Converted, origins: &mut BTreeMap<(u8, String), (String, At)>) {
-    for volume in &converted.volumes {
+    for volume in converted.volumes.iter() {
         let key = (converted.service.scope as u8, volume.name.clone());
         let (origin, first) = origins
             .entry(key)

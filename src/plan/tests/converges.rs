@@ -100,7 +100,7 @@ fn seen(draw: &Draw) -> SeenContainer {
     out.details = draw
         .inspected
         .map(|own| details(if own { Restart::UnlessStopped } else { Restart::No }));
-    if let Some(details) = &mut out.details {
+    if let Some(details) = out.details.as_mut().map(Arc::make_mut) {
         details.exit_code = (draw.state == State::Exited).then_some(1);
     }
     out
@@ -259,7 +259,7 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
             prop_assert!(matches!(seen.state, State::Created | State::Exited));
             seen.health = EngineHealth::Starting;
             seen.state = if job { State::Exited } else { State::Running };
-            let details = seen.details.get_or_insert(details(Restart::No));
+            let details = Arc::make_mut(seen.details.get_or_insert(details(Restart::No)));
             details.started_at = Some(now);
             details.exit_code = job.then_some(0);
         }
@@ -271,16 +271,16 @@ fn carry_out(scene: &mut Scene, service: &ServicePlan, call: &Call) -> Result<()
             }
         }
         Call::SetLimits { id, limits } => {
-            let details = find(scene, id)?.details.get_or_insert(details(Restart::No));
+            let details = Arc::make_mut(find(scene, id)?.details.get_or_insert(details(Restart::No)));
             update(&mut details.limits, limits);
         }
         Call::SetRestart { id, restart } => {
-            find(scene, id)?.details.get_or_insert(details(*restart)).restart = *restart;
+            Arc::make_mut(find(scene, id)?.details.get_or_insert(details(*restart))).restart = *restart;
         }
         Call::Stop { id } => {
             let seen = find(scene, id)?;
             seen.state = State::Exited;
-            seen.details.get_or_insert(details(Restart::No)).exit_code = Some(143);
+            Arc::make_mut(seen.details.get_or_insert(details(Restart::No))).exit_code = Some(143);
         }
         Call::Remove { id } => {
             let seen = find(scene, id)?;
@@ -302,7 +302,7 @@ fn let_happen(scene: &mut Scene, service: &ServicePlan, wait: &Wait) -> Result<(
             (seen.state, seen.health) = (State::Running, EngineHealth::Healthy);
             if job {
                 seen.state = State::Exited;
-                seen.details.get_or_insert(details(Restart::No)).exit_code = Some(0);
+                Arc::make_mut(seen.details.get_or_insert(details(Restart::No))).exit_code = Some(0);
             }
         }
         Wait::Ending { id } => {

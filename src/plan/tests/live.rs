@@ -51,7 +51,7 @@ const ABLE: Cgroups = Cgroups {
 fn at_rest(object: ServiceObject, now: SeenLimits) -> Scene {
     let mut seen = container(&acme(), "web", 1, WEB);
     seen.spec = Some(object.hash);
-    seen.details.as_mut().unwrap().limits = now;
+    Arc::make_mut(seen.details.as_mut().unwrap()).limits = now;
     let mut scene = Scene {
         cgroups: ABLE,
         ..Scene::default()
@@ -74,7 +74,7 @@ fn set_back(mut scene: Scene) -> LimitsUpdate {
     };
     let limits = limits.clone();
     let seen = &mut scene.seen.containers[0];
-    update(&mut seen.details.as_mut().unwrap().limits, &limits);
+    update(&mut Arc::make_mut(seen.details.as_mut().unwrap()).limits, &limits);
     assert!(scene.plan().is_empty(), "{limits:?}");
     limits
 }
@@ -190,7 +190,7 @@ fn the_one_that_still_serves_keeps_the_limits_of_its_own_spec() {
     scene.specs.insert(old.hash, old.spec.clone());
     let seen = &mut scene.seen.containers[0];
     seen.spec = Some(old.hash);
-    seen.details.as_mut().unwrap().limits = SeenLimits {
+    Arc::make_mut(seen.details.as_mut().unwrap()).limits = SeenLimits {
         memory: 7,
         memory_swap: 7,
         ..kept()
@@ -306,10 +306,9 @@ fn with_alias(now: Option<&[&str]>) -> Scene {
     let mut seen = container(&acme(), "web", 1, WEB);
     seen.details = now.map(|names| {
         let names = names.iter().map(|n| (*n).to_owned()).collect();
-        Details {
-            networks: BTreeMap::from([(HOME.to_owned(), (names, BTreeSet::new()))]),
-            ..details(Restart::UnlessStopped)
-        }
+        let mut details = details(Restart::UnlessStopped);
+        Arc::make_mut(&mut details).networks = BTreeMap::from([(HOME.to_owned(), (names, BTreeSet::new()))]);
+        details
     });
     let mut scene = Scene::default();
     scene.wants(object).has_owner(&acme()).has(seen);

@@ -117,7 +117,7 @@ fn without_pruning_a_service_that_went_stays_and_the_others_are_healed() {
     scene.holds.insert(acme(), Hold::NoPrune);
     assert!(scene.plan().is_empty());
     scene.seen.containers[0].state = State::Exited;
-    scene.seen.containers[0].details.as_mut().unwrap().exit_code = Some(137);
+    Arc::make_mut(scene.seen.containers[0].details.as_mut().unwrap()).exit_code = Some(137);
     let plan = scene.plan();
     assert_eq!(plan.services.len(), 1);
     assert_eq!(plan.services[0].action, Action::Repair);
@@ -278,7 +278,7 @@ fn each_kind_of_drift_has_its_words() {
     let cases: [(&str, Change); 7] = [
         ("it does not run", |s| {
             s.seen.containers[0].state = State::Exited;
-            s.seen.containers[0].details.as_mut().unwrap().exit_code = Some(0);
+            Arc::make_mut(s.seen.containers[0].details.as_mut().unwrap()).exit_code = Some(0);
         }),
         ("it was paused by hand", |s| {
             s.seen.containers[0].state = State::Paused;
@@ -296,7 +296,7 @@ fn each_kind_of_drift_has_its_words() {
             s.seen.containers[0].networks.insert("bridge".to_owned());
         }),
         ("its restart policy was changed", |s| {
-            s.seen.containers[0].details.as_mut().unwrap().restart = Restart::No;
+            Arc::make_mut(s.seen.containers[0].details.as_mut().unwrap()).restart = Restart::No;
         }),
         ("it was renamed to stray", |s| {
             s.seen.containers[0].name = "stray".to_owned();
@@ -330,7 +330,7 @@ fn what_is_kept_for_a_look_is_not_taken_for_the_one_that_comes() {
         let mut scene = at_rest();
         let seen = &mut scene.seen.containers[0];
         (seen.name, seen.state) = (name.clone(), State::Exited);
-        seen.details.as_mut().unwrap().exit_code = Some(143);
+        Arc::make_mut(seen.details.as_mut().unwrap()).exit_code = Some(143);
         let plan = scene.plan();
         assert_eq!(plan.services[0].action, action, "{name}");
         assert_eq!(plan.services[0].why[0].field, why);
@@ -343,7 +343,7 @@ fn what_is_kept_for_a_look_is_not_taken_for_the_one_that_comes() {
     let mut scene = at_rest();
     let seen = &mut scene.seen.containers[0];
     (seen.name, seen.state) = (format!("{WEB}.{hex}"), State::Exited);
-    seen.details.as_mut().unwrap().exit_code = Some(3);
+    Arc::make_mut(seen.details.as_mut().unwrap()).exit_code = Some(3);
     assert_eq!(
         scene.plan().services[0].failed.as_ref().unwrap().reason,
         "it ended with exit code 3"

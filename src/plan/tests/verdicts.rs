@@ -106,7 +106,7 @@ fn a_job_is_healthy_when_it_has_ended_with_0() {
     ] {
         object.job = job;
         let mut seen = seen(state, EngineHealth::None);
-        seen.details.as_mut().unwrap().exit_code = code;
+        Arc::make_mut(seen.details.as_mut().unwrap()).exit_code = code;
         assert_eq!(
             judge(&object, &seen, None, later(0)),
             want,
@@ -125,7 +125,7 @@ fn a_failure_is_told_in_words_and_what_says_nothing_is_none() {
             _ => EngineHealth::Starting,
         };
         let mut seen = seen(state, said);
-        change(seen.details.as_mut().unwrap());
+        change(Arc::make_mut(seen.details.as_mut().unwrap()));
         failure(&object, &seen, health, Timestamp::MIN, later(at))
     };
     let nothing = |_: &mut Details| {};
@@ -196,12 +196,12 @@ fn a_job_fails_by_its_code_and_never_by_the_clock() {
         None
     );
     seen.state = State::Exited;
-    seen.details.as_mut().unwrap().exit_code = Some(0);
+    Arc::make_mut(seen.details.as_mut().unwrap()).exit_code = Some(0);
     assert_eq!(
         failure(&object, &seen, Health::Healthy, Timestamp::MIN, later(1)),
         None
     );
-    seen.details.as_mut().unwrap().exit_code = Some(2);
+    Arc::make_mut(seen.details.as_mut().unwrap()).exit_code = Some(2);
     assert!(failure(&object, &seen, Health::Unhealthy, Timestamp::MIN, later(1)).is_some());
 }
 

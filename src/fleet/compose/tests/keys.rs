@@ -23,7 +23,7 @@ pub fn one(lines: &str) -> (Option<Service>, Vec<&'static str>) {
         .filter(|f| !f.message.starts_with("the network `n`"))
         .map(|f| f.code)
         .collect();
-    (services.remove("s"), own)
+    (services.remove("s").map(|s| s.as_ref().clone()), own)
 }
 
 pub fn good(lines: &str) -> Service {
