@@ -31,7 +31,7 @@ pub struct Flow {
 }
 
 /// In one ring that follows its branch.
-pub const FLOWS: [Flow; 7] = [
+pub const FLOWS: [Flow; 9] = [
     Flow {
         name: "create",
         before: |_| {},
@@ -84,6 +84,31 @@ pub const FLOWS: [Flow; 7] = [
                 .remove("desired/tenants/beta.yaml")
                 .commit("beta goes");
         },
+        verb: &["apply"],
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "erase",
+        before: |fleet| {
+            fleet.write("desired/tenants/beta.yaml", &tenant("beta", "dev"));
+            applied(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]);
+        },
+        change: |fleet| {
+            let erased = format!("{}state: erased\n", tenant("beta", "dev"));
+            fleet
+                .on("main")
+                .write("desired/tenants/beta.yaml", &erased)
+                .commit("beta and its data go");
+        },
+        verb: &["apply"],
+        code: 0,
+        after: 0,
+    },
+    Flow {
+        name: "lost live directory",
+        before: |fleet| applied(fleet, &[("agent", "1", ""), ("db", "1", ""), ("bus", "1", "")]),
+        change: |fleet| std::fs::remove_dir_all(fleet.state().join("files/live")).unwrap(),
         verb: &["apply"],
         code: 0,
         after: 0,
