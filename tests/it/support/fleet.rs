@@ -621,6 +621,13 @@ impl TestFleet {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Whether the engine is a rootless one: its containers, and what it pulls from, are beyond a network namespace of its
+    /// own, so that no probe from this host reaches them and no registry on this host's loopback is reached.
+    pub fn is_rootless(&self) -> bool {
+        self.docker_ok(&["info", "--format", "{{.SecurityOptions}}"])
+            .contains("name=rootless")
+    }
+
     /// All containers of the instance, inspected, by name.
     pub fn containers(&self) -> BTreeMap<String, Value> {
         loop {
