@@ -8,7 +8,7 @@ use ringfence::decide::facts::{Facts, FilesRef, RingFacts, TenantFacts};
 use ringfence::decide::records::{Behind, Records};
 use ringfence::decide::{Asks, Candidate, Decision, RingInput, TenantAt, World, decide};
 use ringfence::fleet::compose::service::Limits;
-use ringfence::fleet::names::{CommitId, Owner, RingName, SpecHash};
+use ringfence::fleet::names::{CommitId, RingName, SpecHash};
 use ringfence::fleet::release::Release;
 use ringfence::fleet::tree::Tree;
 use ringfence::fleet::{self, BaseRead, Policy, TenantsRead};
@@ -310,19 +310,10 @@ fn network(network: &render::object::NetworkObject) -> SeenNetwork {
 }
 
 fn container(object: &ServiceObject, spec: SpecHash) -> SeenContainer {
-    let Owner::Tenant(slug) = &object.key.owner else {
-        panic!("only tenants are rendered here")
-    };
-    let label = |name: &str, value: &str| (format!("dev.ringfence.{name}"), value.to_owned());
     SeenContainer {
         id: ringfence::digest::Digest::of_bytes(object.base_name.as_bytes()).hex(),
         name: object.base_name.clone(),
-        labels: BTreeMap::from([
-            label("instance", "bench"),
-            label("tenant", slug.as_str()),
-            label("service", &object.key.service),
-            label("spec", &spec.0.hex()),
-        ]),
+        ring: Some(object.ring.clone()),
         owner: Some(object.key.owner.clone()),
         service: Some(object.key.service.clone()),
         spec: Some(spec),

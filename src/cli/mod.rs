@@ -256,7 +256,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<u8, CliError> {
 
 fn block_on<F: Future<Output = Result<u8, CliError>>>(future: F) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()?;
     let result = runtime.block_on(future);

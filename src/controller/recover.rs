@@ -12,7 +12,6 @@ use super::wanted::in_scope;
 use super::{Controller, ControllerError};
 use crate::decide::facts::{Facts, FilesRef, TenantFacts};
 use crate::digest::Digest;
-use crate::engine::labels;
 use crate::fleet::Base;
 use crate::fleet::compose::service::{Restart, Scope};
 use crate::fleet::names::{CommitId, Owner, RingName, ServiceKey, Slug, SpecHash};
@@ -57,7 +56,7 @@ impl Controller {
             if is_remembered(facts, &ring.name) {
                 continue;
             }
-            let serving = self.serving(seen, |c| label(c, labels::RING) == Some(ring.name.as_str()));
+            let serving = self.serving(seen, |c| c.ring.as_deref() == Some(ring.name.as_str()));
             let owner = Owner::Ring(ring.name.clone());
             let adopted = self.scope.adopt && in_scope(&self.scope, &gathered.decision, &owner);
             if adopted || serving.is_empty() {
@@ -220,7 +219,7 @@ impl Controller {
             return;
         }
         let unmatched = &self.unmatched;
-        let of = |c: &SeenContainer| label(c, labels::RING).is_some_and(|ring| unmatched.contains_key(ring));
+        let of = |c: &SeenContainer| c.ring.as_deref().is_some_and(|ring| unmatched.contains_key(ring));
         let seen = &self.last.seen;
         let alone = |one: &SeenContainer| {
             let same = |c: &&SeenContainer| c.owner == one.owner && c.service == one.service;
@@ -247,10 +246,6 @@ impl Controller {
             self.looks.drop_one(&id);
         }
     }
-}
-
-fn label<'a>(container: &'a SeenContainer, key: &str) -> Option<&'a str> {
-    container.labels.get(key).map(String::as_str)
 }
 
 /// What the answer depends on: where there was none, the same question is not asked again.

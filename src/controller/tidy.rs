@@ -9,7 +9,7 @@ use super::{Controller, ControllerError};
 use crate::decide::facts::Facts;
 use crate::fleet::names::{ReleaseId, SpecHash};
 
-/// So many passes from one tidying to the next; the first pass of a process is followed by one.
+/// So many passes from one tidying to the next; the first pass of a process is followed by one, if it changes anything.
 const EVERY: u64 = 500;
 /// So many steps stay in the ledger for a look.
 const STEPS: u32 = 20_000;
@@ -21,7 +21,8 @@ const NAMES: SignedDuration = SignedDuration::from_hours(24);
 impl Controller {
     /// Tidies up, now and then, after a pass that read everything.
     pub(super) fn tidy(&self, now: Timestamp) -> Result<(), ControllerError> {
-        if self.pass % EVERY != 1 {
+        let idle = !self.parts.daemon && self.last.plan.is_empty();
+        if self.pass % EVERY != 1 || idle {
             return Ok(());
         }
         let store = &self.parts.store;

@@ -23,11 +23,14 @@ use crate::render::{self, From, Rendered, Served, SharedName};
 /// Rendered owners by the digest of their input.
 #[derive(Default)]
 pub(super) struct Cache {
-    rendered: HashMap<Digest, (Arc<Rendered>, serde_json::Value)>,
+    rendered: HashMap<Digest, Arc<Rendered>>,
     used: BTreeSet<Digest>,
     /// The last context of each tenant.
-    contexts: BTreeMap<Slug, serde_json::Value>,
+    contexts: BTreeMap<Slug, Arc<Rendered>>,
 }
+
+/// What was last rendered of each tenant, and its ring: its context is in it.
+type Contexts = BTreeMap<Slug, (RingName, Option<Arc<Rendered>>)>;
 
 /// All that shall exist, and what may be done to whom.
 #[derive(Default)]
@@ -55,7 +58,7 @@ impl Cache {
     pub(super) fn render(&mut self, books: &mut Books, asked: &Asked<'_>) -> Wanted {
         let mut wanted = Wanted::default();
         let shared = shared_services(books, asked, &mut wanted);
-        let mut contexts: BTreeMap<Slug, (RingName, serde_json::Value)> = BTreeMap::new();
+        let mut contexts = Contexts::new();
         for tenant in asked.decision.tenants.values() {
             let owner = Owner::Tenant(tenant.slug.clone());
             match tenant.task {
@@ -67,7 +70,7 @@ impl Cache {
                     wanted.erased.insert(owner);
                 }
                 Task::Run => match self.tenant(books, asked, tenant, &shared) {
-                    Ok((rendered, context)) => {
+                    Ok(rendered) => {
                         wanted.objects.extend(rendered.objects.clone());
                         wanted.blanks.extend(blanks(&owner, &rendered.findings));
                         // What a move drops stays until it has succeeded, and nothing goes while files have errors.
@@ -77,14 +80,14 @@ impl Cache {
                         } else if tenant.moves || no_prune {
                             wanted.holds.insert(owner, Hold::NoPrune);
                         }
-                        self.contexts.insert(tenant.slug.clone(), context.clone());
-                        contexts.insert(tenant.slug.clone(), (tenant.ring.clone(), context));
+                        self.contexts.insert(tenant.slug.clone(), Arc::clone(&rendered));
+                        contexts.insert(tenant.slug.clone(), (tenant.ring.clone(), Some(rendered)));
                     }
                     Err(reason) => {
                         wanted.conditions.entry(owner.clone()).or_default().push(reason);
                         wanted.holds.insert(owner, Hold::Untouched);
                         // Its neighbours go on with what they were told of it last.
-                        let last = self.contexts.get(&tenant.slug).cloned().unwrap_or_default();
+                        let last = self.contexts.get(&tenant.slug).cloned();
                         contexts.insert(tenant.slug.clone(), (tenant.ring.clone(), last));
                     }
                 },
@@ -104,7 +107,7 @@ impl Cache {
         asked: &Asked<'_>,
         tenant: &TenantDecision,
         shared: &BTreeMap<Owner, (RingName, BTreeSet<String>)>,
-    ) -> Result<(Arc<Rendered>, serde_json::Value), String> {
+    ) -> Result<Arc<Rendered>, String> {
         let (Some(release), Some(files)) = (tenant.release, &tenant.files) else {
             return Err("no release is known for it".to_owned());
         };
@@ -140,8 +143,8 @@ impl Cache {
             ),
         );
         self.used.insert(key);
-        if let Some((rendered, context)) = self.rendered.get(&key) {
-            return Ok((Arc::clone(rendered), context.clone()));
+        if let Some(rendered) = self.rendered.get(&key) {
+            return Ok(Arc::clone(rendered));
         }
         let base = base_of(books, release)?;
         let files = files_of(books, &tenant.slug, files)?;
@@ -158,14 +161,9 @@ impl Cache {
                 first_error(rendered.findings.iter())
             ));
         }
-        let context = files
-            .tenant
-            .as_ref()
-            .map(|t| render::context(from, &files, t))
-            .unwrap_or_default();
-        let entry = (Arc::new(rendered), context);
-        self.rendered.insert(key, entry.clone());
-        Ok(entry)
+        let rendered = Arc::new(rendered);
+        self.rendered.insert(key, Arc::clone(&rendered));
+        Ok(rendered)
     }
 }
 
@@ -197,7 +195,7 @@ fn render_shared(
     books: &mut Books,
     asked: &Asked<'_>,
     shared: &BTreeMap<Owner, (RingName, BTreeSet<String>)>,
-    contexts: &BTreeMap<Slug, (RingName, serde_json::Value)>,
+    contexts: &Contexts,
     wanted: &mut Wanted,
 ) {
     let mut by_ring: BTreeMap<(&Owner, &RingName), BTreeSet<String>> = BTreeMap::new();
@@ -227,9 +225,9 @@ fn render_shared(
         let serves: Vec<Served<'_>> = contexts
             .iter()
             .filter(|(_, (r, _))| *owner == Owner::Fleet || *r == ring.name)
-            .map(|(slug, (_, context))| Served {
+            .map(|(slug, (_, rendered))| Served {
                 slug,
-                context: context.clone(),
+                context: rendered.as_ref().map(|r| r.context.clone()).unwrap_or_default(),
             })
             .collect();
         let base = match base_of(books, release) {

@@ -164,7 +164,11 @@ fn read(event: EventMessage) -> Option<EngineEvent> {
         action: event.action?,
         id,
         name,
-        owner: if ours { labels::owner(&attributes) } else { None },
+        owner: if ours {
+            labels::owner(|key| attributes.get(key).map(String::as_str))
+        } else {
+            None
+        },
         service: if ours {
             attributes.get(labels::SERVICE).cloned()
         } else {

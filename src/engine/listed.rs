@@ -48,25 +48,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Our own labels of an object.
+/// Our own labels of an object. They are few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Labels(BTreeMap<String, String>);
+pub(super) struct Labels<'a>(Vec<(Text<'a>, Text<'a>)>);
 
-impl<'de> Deserialize<'de> for Labels {
+impl Labels<'_> {
+    /// A label's value.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(name, _)| name.0 == key);
+        found.map(|(_, value)| &*value.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Read;
         impl<'de> Visitor<'de> for Read {
-            type Value = Labels;
+            type Value = Labels<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("labels")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut labels = BTreeMap::new();
+                let mut labels = Vec::with_capacity(8);
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.0.starts_with(OURS) {
-                        labels.insert(key.0.into_owned(), map.next_value()?);
+                        labels.push((key, map.next_value()?));
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
@@ -93,7 +101,7 @@ pub(super) struct Container<'a> {
     #[serde(rename = "ImageID")]
     image_id: Text<'a>,
     created: Option<i64>,
-    labels: Labels,
+    pub(super) labels: Labels<'a>,
     state: Text<'a>,
     status: Text<'a>,
     network_settings: Option<Settings<'a>>,
@@ -137,7 +145,7 @@ pub(super) struct Network<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     name: Text<'a>,
-    labels: Labels,
+    labels: Labels<'a>,
     #[serde(rename = "IPAM")]
     ipam: Option<Ipam>,
 }
@@ -168,7 +176,7 @@ pub(super) struct Volumes<'a> {
 struct Volume<'a> {
     #[serde(borrow)]
     name: Text<'a>,
-    labels: Labels,
+    labels: Labels<'a>,
 }
 
 fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
@@ -178,7 +186,7 @@ fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Ve
 impl Container<'_> {
     /// In our words, with what `ids` says of the networks that it hangs on; why it cannot be understood.
     pub(super) fn seen(self, ids: &Ids<'_>) -> Result<SeenContainer, &'static str> {
-        let labels = self.labels.0;
+        let labels = self.labels;
         let networks = self.network_settings.and_then(|settings| settings.networks);
         let networks = networks.unwrap_or_default();
         let state = state(&self.state.0).ok_or("a container has no State")?;
@@ -186,9 +194,10 @@ impl Container<'_> {
         Ok(SeenContainer {
             id: id.ok_or("a container has no Id")?,
             name: own_name(&self.names.unwrap_or_default()),
-            owner: labels::owner(&labels),
-            service: labels.get(labels::SERVICE).cloned(),
-            spec: labels::spec(&labels),
+            ring: labels.get(labels::RING).map(str::to_owned),
+            owner: labels::owner(|key| labels.get(key)),
+            service: labels.get(labels::SERVICE).map(str::to_owned),
+            spec: labels.get(labels::SPEC).and_then(labels::spec),
             image: self.image.0.into_owned(),
             image_id: self.image_id.0.into_owned(),
             state,
@@ -201,7 +210,6 @@ impl Container<'_> {
                 .created
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())
                 .ok_or("a container has no Created")?,
-            labels,
             details: None,
         })
     }
@@ -209,30 +217,34 @@ impl Container<'_> {
 
 impl Network<'_> {
     /// In our words; why it cannot be understood.
-    pub(super) fn seen(
-        self,
-        is_ours: impl Fn(&BTreeMap<String, String>) -> bool,
-    ) -> Result<SeenNetwork, &'static str> {
+    pub(super) fn seen(self, is_ours: impl Fn(&Labels<'_>) -> bool) -> Result<SeenNetwork, &'static str> {
         let named = |text: Text<'_>| Some(text.0.into_owned()).filter(|text| !text.is_empty());
-        let ours = is_ours(&self.labels.0);
+        let ours = is_ours(&self.labels);
         let pools = self.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
         Ok(SeenNetwork {
             id: named(self.id).ok_or("a network has no Id")?,
             name: named(self.name).ok_or("a network has no Name")?,
             ours,
-            owner: if ours { labels::owner(&self.labels.0) } else { None },
+            owner: if ours {
+                labels::owner(|key| self.labels.get(key))
+            } else {
+                None
+            },
             subnets: pools.into_iter().filter_map(|pool| pool.subnet).collect(),
         })
     }
 }
 
 impl Volumes<'_> {
-    /// In our words.
-    pub(super) fn seen(self) -> impl Iterator<Item = SeenVolume> {
-        self.volumes.into_iter().map(|volume| SeenVolume {
+    /// Those of ours, in our words.
+    pub(super) fn seen(self, is_ours: impl Fn(&Labels<'_>) -> bool) -> Vec<SeenVolume> {
+        let ours = self.volumes.into_iter().filter(|volume| is_ours(&volume.labels));
+        let label = |(key, value): (Text<'_>, Text<'_>)| (key.0.into_owned(), value.0.into_owned());
+        ours.map(|volume| SeenVolume {
             name: volume.name.0.into_owned(),
-            labels: volume.labels.0,
+            labels: volume.labels.0.into_iter().map(label).collect(),
         })
+        .collect()
     }
 }
 
@@ -326,7 +338,7 @@ mod tests {
         format!(
             r#"{{"Id":"0123abc","Names":["/other/web","/web.acme.shop"],"Image":"sha256:1","ImageID":"sha256:1",
             "Command":"/agent \"x\"","Created":1790000000,"Ports":[],"State":"{state}","Status":"{status}",
-            "Labels":{{"dev.ringfence.instance":"shop","dev.ringfence.tenant":"acme","dev.ringfence.service":"web","team":"a"}},
+            "Labels":{{"dev.ringfence.instance":"shop","dev.ringfence.tenant":"acme","dev.ringfence.service":"web","dev.ringfence.ring":"dev","team":"a"}},
             "HostConfig":{{"NetworkMode":"acme.shop"}},
             "NetworkSettings":{{"Networks":{{"acme.shop":{{"IPAMConfig":{{}},"Links":null,"NetworkID":"one","EndpointID":"{endpoint}","IPAddress":"10.0.0.2","IPPrefixLen":27}}}}}},
             "Mounts":[{{"Type":"bind","Source":"/x","Destination":"/run/ringfence","RW":false}},{{"Type":"volume","Name":"data.acme.shop","Source":"/v","Destination":"/data","Driver":"local","RW":true}}]}}"#
@@ -343,7 +355,7 @@ mod tests {
         assert_eq!(seen.networks, BTreeSet::from(["acme.shop".to_owned()]));
         assert_eq!(seen.volumes.keys().collect::<Vec<_>>(), ["/data"]);
         assert!(seen.volumes["/data"].writable);
-        assert!(!seen.labels.contains_key("team"), "only our own are kept");
+        assert_eq!(seen.ring.as_deref(), Some("dev"));
     }
 
     #[test]
@@ -423,7 +435,7 @@ mod tests {
     fn no_volumes_are_told_apart_from_no_answer() {
         let volumes = |text: &str| {
             serde_json::from_str::<Volumes<'_>>(text)
-                .map(|v| v.seen().count())
+                .map(|v| v.seen(|_| true).len())
                 .ok()
         };
         assert_eq!(volumes(r#"{"Volumes":null,"Warnings":null}"#), Some(0));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::containers::{plain, short};
 use super::error::{Attempt, EngineError};
-use super::listed::{Container, Ids, Network, Volumes};
+use super::listed::{Container, Ids, Labels, Network, Volumes};
 use super::{Engine, READ, labels, wire};
 use crate::fleet::compose::service::Restart;
 use crate::plan::seen::{Details, Observation, SeenLimits, SeenNetwork};
@@ -55,16 +55,15 @@ impl Engine {
             .read::<Vec<Container<'_>>>()?
             .into_iter()
             .map(|container| {
-                container
-                    .seen(&ids)
-                    .map_err(|reason| containers.undecodable(reason))
+                let ours = self.is_ours(&container.labels);
+                let seen = container.seen(&ids).map(|seen| ours.then_some(seen));
+                seen.map_err(|reason| containers.undecodable(reason))
             })
-            .filter(|seen| seen.as_ref().map_or(true, |seen| self.is_ours(&seen.labels)))
+            .filter_map(Result::transpose)
             .collect::<Result<_, _>>()?;
-        let volumes = volumes.read::<Volumes<'_>>()?.seen();
         Ok(Observation {
             containers,
-            volumes: volumes.filter(|volume| self.is_ours(&volume.labels)).collect(),
+            volumes: volumes.read::<Volumes<'_>>()?.seen(|labels| self.is_ours(labels)),
             networks,
         })
     }
@@ -106,8 +105,8 @@ impl Engine {
     }
 
     /// The filter asked for it already; an engine that ignores filters must not make strangers ours.
-    fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
-        labels.get(labels::INSTANCE).map(String::as_str) == Some(self.inner.instance.as_str())
+    fn is_ours(&self, labels: &Labels<'_>) -> bool {
+        labels.get(labels::INSTANCE) == Some(self.inner.instance.as_str())
     }
 }
 

@@ -141,8 +141,8 @@ pub struct SeenContainer {
     pub id: String,
     /// Name without the leading slash.
     pub name: String,
-    /// All labels.
-    pub labels: BTreeMap<String, String>,
+    /// The ring that provides it, read from the labels; none for the fleet's.
+    pub ring: Option<String>,
     /// Whose, read from the labels; none if they make no sense.
     pub owner: Option<Owner>,
     /// Its service, read from the labels.

@@ -112,7 +112,7 @@ fn container(owner: &Owner, service: &str, n: u8, name: &str) -> SeenContainer {
     SeenContainer {
         id: format!("id-{}", name.replace('.', "-")),
         name: name.to_owned(),
-        labels: BTreeMap::new(),
+        ring: None,
         owner: Some(owner.clone()),
         service: Some(service.to_owned()),
         spec: Some(spec(owner, service, n).hash()),

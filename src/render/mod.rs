@@ -24,7 +24,7 @@ use crate::fleet::settings::Settings;
 use crate::fleet::tenants::{Tenant, TenantFiles};
 use crate::fleet::{Base, Policy, check};
 use container::Builder;
-pub use context::context;
+use context::context;
 use object::{LiveFiles, NetworkObject, Objects, VolumeObject};
 
 /// Objects, and what stood in the way of some of them. With an error the objects are incomplete and must not be used.
@@ -32,6 +32,8 @@ use object::{LiveFiles, NetworkObject, Objects, VolumeObject};
 pub struct Rendered {
     /// What shall exist.
     pub objects: Objects,
+    /// A tenant's context, which shared services are told as well.
+    pub context: serde_json::Value,
     /// What is wrong.
     pub findings: Findings,
 }
@@ -92,12 +94,14 @@ pub fn tenant(from: From<'_>, files: &TenantFiles, shared: &BTreeSet<SharedName>
     }
     let mut objects = builder.finish();
     let mut live = BTreeMap::new();
-    live.insert("context.json".to_owned(), pretty(&context(from, files, tenant)));
+    let context = context(from, files, tenant);
+    live.insert("context.json".to_owned(), pretty(&context));
     let (spirit, _) = from.base.spirits.choose(files, None);
     live.insert("spirit.md".to_owned(), spirit.map(|s| s.text).unwrap_or_default());
     add_owner(&mut objects, &from.policy.settings, &owner, live);
     Rendered {
         objects,
+        context,
         findings: reader.into_findings(),
     }
 }
@@ -134,6 +138,7 @@ pub fn shared(from: From<'_>, owner: &Owner, only: &BTreeSet<String>, serves: &[
     add_owner(&mut objects, &from.policy.settings, owner, live);
     Rendered {
         objects,
+        context: serde_json::Value::Null,
         findings: reader.into_findings(),
     }
 }

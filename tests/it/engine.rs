@@ -103,12 +103,7 @@ async fn a_container_lives_from_create_to_remove() {
     assert_eq!(born.spec, Some(web.hash));
     assert_eq!(born.image_id, web.spec.image);
     assert_eq!(born.networks, BTreeSet::from([web.home_network.clone()]));
-    assert_eq!(born.labels[labels::RING], "staging");
-    assert!(
-        born.labels
-            .keys()
-            .all(|key| !key.starts_with("com.docker.compose"))
-    );
+    assert_eq!(born.ring.as_deref(), Some("staging"));
     let details = test.engine.inspect(&id).await.unwrap().unwrap();
     assert_eq!(
         (details.started_at, details.finished_at, details.exit_code),
