@@ -19,12 +19,11 @@ fn no(value: &bool) -> bool {
 }
 
 /// All of a container that cannot change while it lives. Values equal to their default are left out of the
-/// serialised form, and so of the hash, so that a new key changes no hash of those who do not use it.
+/// serialised form, and so of the hash, so that a new key changes no hash of those who do not use it. The fields stand in the
+/// order in which they are hashed, so that nothing has to be sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContainerSpec {
-    /// What to run, exactly: `sha256:…` (an image id) or `name@sha256:…`.
-    pub image: String,
     /// Overrides the image's command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
@@ -34,57 +33,59 @@ pub struct ContainerSpec {
     /// Environment, the tenant's values included.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// The engine's healthcheck.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// What to run, exactly: `sha256:…` (an image id) or `name@sha256:…`.
+    pub image: String,
+    /// Init process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<bool>,
     /// The file's own labels; ringfence's are not part of the spec.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Limits (also compared live).
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// Mounts, by target.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, MountSpec>,
+    /// What few services ask for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: Options,
+    /// Published ports.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub ports: BTreeSet<PortSpec>,
+    /// Read-only root.
+    #[serde(skip_serializing_if = "no")]
+    pub read_only: bool,
+    /// Restart policy (also compared live).
+    #[serde(skip_serializing_if = "is_default")]
+    pub restart: Restart,
+    /// Open standard input.
+    #[serde(skip_serializing_if = "no")]
+    pub stdin_open: bool,
+    /// Time to stop, in milliseconds; 10 s is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_grace_ms: Option<u64>,
+    /// Stop signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// Kernel settings. Shared services get `net.ipv4.ip_forward=0`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// Terminal.
+    #[serde(skip_serializing_if = "no")]
+    pub tty: bool,
     /// User.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// Host name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    /// Mounts, by target.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub mounts: BTreeMap<String, MountSpec>,
-    /// Published ports.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub ports: BTreeSet<PortSpec>,
-    /// The engine's healthcheck.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
-    /// Restart policy (also compared live).
-    #[serde(skip_serializing_if = "is_default")]
-    pub restart: Restart,
-    /// Limits (also compared live).
-    #[serde(skip_serializing_if = "is_default")]
-    pub limits: Limits,
-    /// Read-only root.
-    #[serde(skip_serializing_if = "no")]
-    pub read_only: bool,
-    /// Init process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<bool>,
-    /// Terminal.
-    #[serde(skip_serializing_if = "no")]
-    pub tty: bool,
-    /// Open standard input.
-    #[serde(skip_serializing_if = "no")]
-    pub stdin_open: bool,
-    /// Stop signal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_signal: Option<String>,
-    /// Time to stop, in milliseconds; 10 s is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_grace_ms: Option<u64>,
-    /// Kernel settings. Shared services get `net.ipv4.ip_forward=0`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub sysctls: BTreeMap<String, String>,
-    /// What few services ask for.
-    #[serde(skip_serializing_if = "is_default")]
-    pub options: Options,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

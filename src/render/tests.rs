@@ -129,7 +129,7 @@ fn the_hash_of_a_spec_stays_what_it_is() {
     };
     assert_eq!(
         serde_json::to_string(&spec).unwrap(),
-        r#"{"image":"sha256:00","env":{"A":"1"}}"#
+        r#"{"env":{"A":"1"},"image":"sha256:00"}"#
     );
     insta::assert_snapshot!(spec.hash().0.hex());
 }

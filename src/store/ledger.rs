@@ -346,6 +346,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let newest = db.pragma_query_value(None, "user_version", |r| {
+        r.get(0).map(|found: i64| found == VERSION)
+    });
+    if newest.map_err(|e| sqlite(path, e))? {
+        return Ok(());
+    }
     transact(db, |tx| {
         let found: i64 = tx.pragma_query_value(None, "user_version", |r| r.get(0))?;
         upgrade(tx, found)
