@@ -106,6 +106,21 @@ struct Edit {
     said: Finding,
 }
 
+/// The values that variables get in one round: one each, which answers all findings about the variable.
+#[derive(Default)]
+struct Gives(Vec<(String, String, Finding)>);
+
+impl Gives {
+    /// A place that needs a value counts more than one that is content with none.
+    fn add(&mut self, name: String, value: String, said: Finding) {
+        match self.0.iter_mut().find(|(n, ..)| *n == name) {
+            Some(old) if old.1.is_empty() && !value.is_empty() => *old = (name, value, said),
+            Some(_) => {}
+            None => self.0.push((name, value, said)),
+        }
+    }
+}
+
 /// The fleet while it is made.
 struct Work {
     scaffold: Vec<(String, Vec<u8>)>,
@@ -230,8 +245,9 @@ impl Work {
     /// Changes what the errors, and variables without a value, ask for. False: none of them could be answered.
     fn answer(&mut self, findings: &Findings) -> bool {
         let mut edits: BTreeMap<String, Vec<Edit>> = BTreeMap::new();
+        let mut gives = Gives::default();
+        let mut seen = BTreeSet::new();
         let mut answered = false;
-        let mut named = BTreeSet::new();
         for finding in findings
             .iter()
             .filter(|f| f.severity == Severity::Error || f.code == MISSING)
@@ -249,11 +265,10 @@ impl Work {
             };
             let at = finding.at.clone().unwrap_or_else(|| text.at(&(0..0)));
             let origin = text.at(&at.span).span.start;
-            let tries = self
-                .tried
-                .entry((path.clone(), origin, finding.code))
-                .or_insert(0);
-            *tries += 1;
+            let place = (path.clone(), origin, finding.code);
+            let tries = self.tried.entry(place.clone()).or_insert(0);
+            // Several variables of one text are one try.
+            *tries += usize::from(seen.insert(place));
             if !path
                 .rsplit('.')
                 .next()
@@ -280,16 +295,7 @@ impl Work {
             };
             match rules::answer(&place, &self.given, &self.copies) {
                 rules::Answer::Edit(edit) => edits.entry(path).or_default().push(edit),
-                rules::Answer::Give(name, value, said) => {
-                    if named.insert(name.clone()) {
-                        match self.given.iter_mut().find(|(n, _)| *n == name) {
-                            Some(old) => old.1 = value,
-                            None => self.given.push((name, value)),
-                        }
-                        self.changes.push(said);
-                        answered = true;
-                    }
-                }
+                rules::Answer::Give(name, value, said) => gives.add(name, value, said),
                 rules::Answer::Write(path, said) => {
                     self.copies.entry(path).or_insert_with(|| (Vec::new(), false));
                     self.changes.push(said);
@@ -297,6 +303,14 @@ impl Work {
                 }
                 rules::Answer::None => {}
             }
+        }
+        for (name, value, said) in gives.0 {
+            match self.given.iter_mut().find(|(n, _)| *n == name) {
+                Some(old) => old.1 = value,
+                None => self.given.push((name, value)),
+            }
+            self.changes.push(said);
+            answered = true;
         }
         for (path, list) in edits {
             answered |= self.edit(&path, list);

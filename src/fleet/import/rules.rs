@@ -277,7 +277,8 @@ impl Place<'_> {
     fn volume_root(&self, source: &str, given: &[(String, String)]) -> Option<Answer> {
         let name = names_in(source).into_iter().find(|name| {
             let begins = [format!("${{{name}"), format!("${name}")];
-            begins.iter().any(|b| source.starts_with(b.as_str())) && !given.iter().any(|(g, _)| g == name)
+            let given = given.iter().any(|(g, v)| g == name && !v.is_empty());
+            begins.iter().any(|b| source.starts_with(b.as_str())) && !given
         })?;
         let written = source
             .split_once(":-")
@@ -387,16 +388,21 @@ impl Place<'_> {
 
     /// A variable without a value gets the empty one, as Compose has it, or what its place needs.
     fn variable(&self, parts: &[Part<'_>], given: &[(String, String)]) -> Answer {
-        let Some((name, required)) = names(parts).into_iter().find(|(name, _)| {
-            !given.iter().any(|(g, _)| g == name) && self.finding.message.contains(&format!("`{name}`"))
-        }) else {
+        // One that was given the empty value, which is not enough here, is given anew.
+        let answer = names(parts).into_iter().find_map(|(name, required)| {
+            let named = self.finding.message.contains(&format!("`{name}`"));
+            let value = value_for(&name, parts, required);
+            let before = given.iter().find(|(g, _)| *g == name);
+            let fresh = before.is_none_or(|(_, old)| old.is_empty() && !value.is_empty());
+            (named && fresh).then_some((name, value))
+        });
+        let Some((name, value)) = answer else {
             return match self.finding.severity {
                 Severity::Error => self.leave_out(parts),
                 // It is empty, as it was meant to be.
                 _ => Answer::None,
             };
         };
-        let value = value_for(&name, parts, required);
         let shown = if value.is_empty() {
             "empty, as Compose has it".to_owned()
         } else {

@@ -123,6 +123,33 @@ networks:
 }
 
 #[test]
+fn one_value_answers_all_that_is_said_of_its_variable() {
+    let compose = "services:
+  web:
+    image: web:${TAG}
+    command: serve $DATA
+    environment: {A: $KEY, B: \"${KEY:?}\", C: $A1$A2$A3$A4$A5}
+    volumes:
+      - ${DATA}/a:/a
+      - ${DATA}/b:/b
+      - {type: bind, source: \"${DATA}/c\", target: /c}
+    ports: [\"${PORT}:80\", \"${PORT}:80/udp\"]
+  more:
+    image: more:${TAG}
+    volumes: [\"${DATA}/b:/b\"]
+";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert_eq!(imported.services, 2);
+    let dotenv = text(&imported, ".env");
+    for line in ["TAG=latest\n", "DATA=./data\n", "KEY=change-me\n", "PORT=80\n", "A5=\n"] {
+        assert!(dotenv.contains(line), "{line}: {dotenv}");
+    }
+    assert!(said.iter().all(|s| s.starts_with("given ")), "{said:#?}");
+    assert_eq!(said.len(), 9, "{said:#?}");
+}
+
+#[test]
 fn configuration_is_copied_and_data_is_not() {
     let compose = "services:
   web:
