@@ -92,8 +92,16 @@ impl Place<'_> {
 
     /// Leaves the innermost part out that can be; after some tries the next larger one, up to the service.
     fn leave_out(&self, parts: &[Part<'_>]) -> Answer {
-        let keep = if self.tries > PATIENCE { 2 } else { parts.len() };
         let service = parts.first().and_then(|p| p.key) == Some("services");
+        // What stands in a list in its long form is one thing: half a mount would be another one. A key too many may go.
+        let item = parts
+            .iter()
+            .position(|p| p.key.is_none() && p.value.entries().is_some());
+        let keep = match item {
+            _ if self.tries > PATIENCE => 2,
+            Some(i) if service && !matches!(self.finding.code, "unknown-key" | "duplicate-key") => i + 1,
+            _ => parts.len(),
+        };
         for depth in (1..=keep.min(parts.len())).rev() {
             let (Some(part), true) = (parts.get(depth - 1), depth > 1 || !service) else {
                 continue;
@@ -182,6 +190,13 @@ impl Place<'_> {
             }
             "ports" => {
                 let item = parts.get(3)?;
+                if let Some(ip) = item.value.get("host_ip") {
+                    return Some(self.put(
+                        ip.at.span.clone(),
+                        "127.0.0.1".to_owned(),
+                        format!("published on 127.0.0.1 only: {}", self.finding.message),
+                    ));
+                }
                 let text = item.value.scalar()?;
                 let bare = text
                     .strip_prefix('[')
@@ -255,9 +270,11 @@ impl Place<'_> {
             .rsplit('/')
             .next()
             .is_some_and(|name| name.contains('.') && !name.starts_with('.'));
-        let plain = bare
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.'));
+        let of_variable = !names_in(bare).is_empty();
+        let plain = bare.chars().all(|c| {
+            let mark = matches!(c, '/' | '_' | '-' | '.') || (of_variable && matches!(c, '$' | '{' | '}' | ':'));
+            c.is_ascii_alphanumeric() || mark
+        });
         if bare.is_empty() || system(source) || file || !plain || bare.contains("..") {
             return None;
         }

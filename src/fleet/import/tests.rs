@@ -150,6 +150,39 @@ fn one_value_answers_all_that_is_said_of_its_variable() {
 }
 
 #[test]
+fn a_mount_or_port_in_its_long_form_is_changed_or_left_out_as_a_whole() {
+    let compose = "services:
+  web:
+    image: web
+    volumes:
+      - type: bind
+        source: /DATA/AppData/$APP/config
+        target: /config
+      - target: /lib/modules
+        type: bind
+        source: /lib/modules
+        bind: {create_host_path: true}
+      - {type: bind, source: /var/run/docker.sock, target: /var/run/docker.sock}
+      - type: volume
+        source: data
+        target: /data
+        wibble: x
+    ports:
+      - target: 80
+        published: 80
+        host_ip: 10.0.0.1
+      - target: 81
+volumes: {data: }
+";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    insta::assert_snapshot!(format!(
+        "{}\n----- said\n{}",
+        text(&imported, "compose.yaml"),
+        said.join("\n")
+    ));
+}
+
+#[test]
 fn configuration_is_copied_and_data_is_not() {
     let compose = "services:
   web:
