@@ -150,7 +150,12 @@ impl ComposeFiles {
     /// Every service, interpolated with a tenant's values. Findings go to `reader`; a service with an error is absent.
     /// Errors that [`Self::read`] told are told again, notes and warnings are not.
     pub fn resolve(&self, vars: &Vars, reader: &Reader) -> BTreeMap<String, Arc<Service>> {
-        self.resolve_only(vars, reader, &self.contents.services.keys().cloned().collect())
+        self.resolve_only(vars, reader, &self.names())
+    }
+
+    /// Every service with a good name, also those with errors.
+    fn names(&self) -> BTreeSet<String> {
+        self.contents.services.keys().cloned().collect()
     }
 
     /// The same for these services alone: what others say with these values is nobody's business.
@@ -160,11 +165,28 @@ impl ComposeFiles {
         reader: &Reader,
         only: &BTreeSet<String>,
     ) -> BTreeMap<String, Arc<Service>> {
+        let (services, told) = self.resolve_each(vars, only);
+        reader.with(|f| told.into_iter().for_each(|told| f.extend(told.findings)));
+        services
+    }
+
+    /// The same for all services, with what is said of each apart.
+    pub fn resolve_apart(&self, vars: &Vars) -> (BTreeMap<String, Arc<Service>>, Vec<Told>) {
+        self.resolve_each(vars, &self.names())
+    }
+
+    fn resolve_each(
+        &self,
+        vars: &Vars,
+        only: &BTreeSet<String>,
+    ) -> (BTreeMap<String, Arc<Service>>, Vec<Told>) {
         let contents = &self.contents;
+        let mut all = Vec::new();
         let tops: Vec<Option<Top>> = contents
             .files
             .iter()
-            .map(|file| {
+            .enumerate()
+            .map(|(index, file)| {
                 if file.fixed.is_some() {
                     return None;
                 }
@@ -172,8 +194,15 @@ impl ComposeFiles {
                 let values = Values::new(Some(vars), "", &file.origin.dotenv);
                 let top = file.top(&values, &own);
                 let open = values.into_unknown();
-                let told = own.into_findings().into_iter().filter(|f| is_own_fault(f, &open));
-                reader.with(|f| f.extend(told.collect()));
+                let users = contents.services.iter().filter(|(_, s)| s.file == index);
+                all.push(Told {
+                    of: users.map(|(name, _)| name.clone()).collect(),
+                    findings: own
+                        .into_findings()
+                        .into_iter()
+                        .filter(|f| is_own_fault(f, &open))
+                        .collect(),
+                });
                 Some(top)
             })
             .collect();
@@ -189,10 +218,22 @@ impl ComposeFiles {
                     out.insert(name.clone(), converted.service);
                 }
             }
-            reader.with(|f| f.extend(own.into_findings()));
+            all.push(Told {
+                of: vec![name.clone()],
+                findings: own.into_findings(),
+            });
         }
-        out
+        (out, all)
     }
+}
+
+/// What is said of a service, or of what a file declares for its services.
+#[derive(Debug)]
+pub struct Told {
+    /// The services.
+    pub of: Vec<String>,
+    /// What is said.
+    pub findings: Findings,
 }
 
 /// Whether a finding was not told when the files were read.
