@@ -171,6 +171,8 @@ fn read(here: &Path, paths: &[PathBuf]) -> Result<(Vec<ComposeFile>, Vec<Group>)
                 .file_name()
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default();
+            // Dot files are not read.
+            let file = file.trim_start_matches('.').to_owned();
             let known = crate::fleet::compose::is_compose(&file);
             let file = if known { file } else { format!("{file}.yaml") };
             ComposeFile {

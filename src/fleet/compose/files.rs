@@ -397,9 +397,10 @@ fn is_anothers(name: &str, source: &Arc<Source>, all: &[(&str, &str, &Entry)]) -
         })
 }
 
-/// Whether a name is a Compose file's.
-pub fn is_compose(name: &str) -> bool {
-    matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
+/// Whether a path's name is a Compose file's. Dot files are for people and their tools.
+pub fn is_compose(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    !name.starts_with('.') && matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
 /// Where the first service stands in a file without `services:`.

@@ -123,6 +123,8 @@ fn only_direct_children_are_compose_files() {
         ("a.yaml", "services: {a: {image: i}}"),
         ("b.yml", "services: {b: {image: i}}"),
         ("sub/c.yaml", "not: compose"),
+        (".hadolint.yaml", "ignored: [DL3008]"),
+        (".yml", ""),
         ("readme.md", "# text"),
     ]);
     assert!(findings.is_empty());
