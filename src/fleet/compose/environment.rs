@@ -50,6 +50,10 @@ fn pairs(ctx: &Context<'_>, node: &Node, bare: Bare) -> Vec<(String, At, String)
     let mut out: Vec<(String, At, String)> = Vec::new();
     let alone = |name: &str, at: &At| match bare {
         Bare::Empty => Some(String::new()),
+        Bare::Variable if !is_variable(name) => {
+            no_variable(ctx, at, name);
+            None
+        }
         // One without a value is not set at all.
         Bare::Variable => ctx.values.get(name).map(str::to_owned).or_else(|| {
             ctx.values
@@ -102,6 +106,34 @@ fn pairs(ctx: &Context<'_>, node: &Node, bare: Bare) -> Vec<(String, At, String)
         }
     }
     out
+}
+
+/// Whether a name is one that a variable can have.
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// An entry without a value whose name no variable can have: as with Compose, it is not set.
+fn no_variable(ctx: &Context<'_>, at: &At, name: &str) {
+    // Where a variable made it empty, or could not be read, that was said.
+    let written = at.source.text.get(at.span.clone()).unwrap_or_default();
+    if name.is_empty() && written.contains('$') {
+        return;
+    }
+    let shown: String = name.chars().take(80).collect();
+    ctx.reader.report(
+        Finding::warning(
+            "environment",
+            at.clone(),
+            format!(
+                "`{}` has no value and is left out: no variable is called so",
+                Safe::new(&shown)
+            ),
+        )
+        .help("write `NAME=value`"),
+    );
 }
 
 fn checked_name(ctx: &Context<'_>, at: &At, key: &At, name: &str) -> bool {

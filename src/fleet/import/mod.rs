@@ -88,12 +88,20 @@ pub fn import(
                 services,
             });
         }
-        if work.texts.values().all(|text| !has_services(text)) {
+        let all_out = files
+            .iter()
+            .all(|f| work.texts.get(&f.path).is_none_or(|t| !has_services(t)));
+        if all_out {
             return Err(work.nothing_left());
         }
         if !work.widen(&report.findings) && !work.answer(&report.findings) {
             let own = report.findings.iter().filter(|f| f.severity == Severity::Error);
-            return Err(own.map(|f| work.in_users_words(f)).collect());
+            let mut all: Findings = own.map(|f| work.in_users_words(f)).collect();
+            // What is still wrong may follow from what was left out.
+            let out = work.changes.iter().filter(|f| f.code == "left-out");
+            all.extend(out.cloned().collect());
+            all.tidy();
+            return Err(all);
         }
     }
     Err(work.nothing_left())
@@ -367,7 +375,7 @@ impl Work {
     }
 }
 
-/// Whether anything of a Compose file is still there (files of values never have services).
+/// Whether anything of a Compose file is still there.
 fn has_services(text: &Text) -> bool {
     yaml::parse(&Source::new("", text.now()), &mut Findings::new()).is_none_or(|root| {
         let some = |key| {

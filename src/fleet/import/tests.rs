@@ -253,6 +253,24 @@ fn many_services_get_a_larger_subnet() {
 }
 
 #[test]
+fn an_entry_that_is_no_variable_gets_no_value() {
+    let compose = "services: {a: {image: a, environment: [\"p:8181\", A=b]}}\n";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(said, Vec::<String>::new());
+    assert!(!imported.files.contains_key("desired/services/.env"));
+    assert_eq!(imported.remaining.iter().next().unwrap().code, "environment");
+}
+
+#[test]
+fn what_is_still_wrong_comes_with_what_was_left_out() {
+    let compose = "include: [./sub/other.yaml]\n";
+    let other = b"services: {a: {build: .}}\n";
+    let findings = run(&[("compose.yaml", compose)], &[("sub/other.yaml", other)]).map(|_| ());
+    let codes: Vec<_> = findings.unwrap_err().iter().map(|f| f.code).collect();
+    assert!(codes.contains(&"left-out"), "{codes:?}");
+}
+
+#[test]
 fn what_cannot_be_imported_says_why() {
     for (compose, want) in [
         ("services: {a: [\n", "syntax"),
@@ -261,13 +279,15 @@ fn what_cannot_be_imported_says_why() {
             "services:\n  a:\n    build: .\n  b:\n    network_mode: service:a\n    image: b\n",
             "nothing-left",
         ),
+        ("services: {a: {build: ., env_file: odd.env}}\n", "nothing-left"),
         ("", "empty-file"),
         (
             "services: {a: {image: a}}\n---\nservices: {}\n",
             "several-documents",
         ),
     ] {
-        let findings = run(&[("compose.yaml", compose)], &[]).map(|_| ()).unwrap_err();
+        let beside: &[(&str, &[u8])] = &[("odd.env", b"A: [\n")];
+        let findings = run(&[("compose.yaml", compose)], beside).map(|_| ()).unwrap_err();
         let codes: Vec<_> = findings.iter().map(|f| f.code).collect();
         assert!(codes.contains(&want), "{compose}: {codes:?}");
     }

@@ -76,6 +76,25 @@ fn environment_is_a_map_or_a_list_and_values_stay_as_written() {
 }
 
 #[test]
+fn an_entry_that_can_be_no_variable_is_told_once_in_its_own_words() {
+    for (lines, want) in [
+        ("environment: [\"p:8181\", A=b]", "environment"),
+        ("environment: [.env, A=b]", "environment"),
+        ("environment: {1x: , A: b}", "environment"),
+        ("environment: [\"${H:-$2a$14$x}\", A=b]", "interpolation"),
+        ("environment: [\"$NO\", A=b]", "missing-variable"),
+    ] {
+        let (service, mut codes) = one(lines);
+        codes.dedup();
+        assert_eq!(codes, [want], "{lines}");
+        if want != "interpolation" {
+            let names: Vec<_> = service.unwrap().environment.into_keys().collect();
+            assert_eq!(names, ["A"], "{lines}");
+        }
+    }
+}
+
+#[test]
 fn a_variable_without_a_value_is_empty_where_only_the_process_reads_it() {
     for (lines, want) in [
         ("environment: [NOBODY]", None),
