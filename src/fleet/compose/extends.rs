@@ -1,9 +1,12 @@
 //! `extends`: a service that begins as another one, of the same file or of another file of the release.
 
+use std::collections::BTreeMap;
+
 use super::super::read::Reader;
 use super::super::yaml::{self, Key, Kind, MAX_NODES, Node};
 use super::merge::merge_services;
 use super::release::{FOLDER, Found, ReleaseFiles};
+use super::settled::{self, Settled};
 use super::top;
 use crate::diagnostic::{At, did_you_mean};
 use crate::text::Safe;
@@ -18,16 +21,37 @@ pub struct Place<'a> {
     pub services: &'a [(Key, Node)],
     /// The release, seen from the file.
     pub release: &'a ReleaseFiles,
+    /// Values for variables in `extends`.
+    pub dotenv: &'a BTreeMap<String, String>,
 }
 
 /// The service with all that it extends. None: a finding says why not.
-pub fn resolve(reader: &Reader, place: Place<'_>, key: &Key, node: &Node) -> Option<Node> {
-    let mut chain = vec![(key.at.source.path.clone(), key.text.clone())];
+pub fn resolve(
+    reader: &Reader,
+    place: Place<'_>,
+    (key, node): (&Key, &Node),
+    settled: &mut Vec<Settled>,
+) -> Option<Node> {
+    let mut chain = Chain {
+        links: vec![(key.at.source.path.clone(), key.text.clone())],
+        settled,
+    };
     extended(reader, place, node, &mut chain)
 }
 
+/// The services that stand behind each other, and what was settled to find them.
+struct Chain<'a> {
+    links: Vec<(String, String)>,
+    settled: &'a mut Vec<Settled>,
+}
+
 /// A file whose services have all that they extend. None: a finding says why not.
-pub fn complete(reader: &Reader, mut root: Node, release: &ReleaseFiles) -> Option<Node> {
+pub fn complete(
+    reader: &Reader,
+    mut root: Node,
+    (release, dotenv): (&ReleaseFiles, &BTreeMap<String, String>),
+    settled: &mut Vec<Settled>,
+) -> Option<Node> {
     let services = root
         .get("services")
         .and_then(Node::entries)
@@ -36,10 +60,11 @@ pub fn complete(reader: &Reader, mut root: Node, release: &ReleaseFiles) -> Opti
     let place = Place {
         services: &services,
         release,
+        dotenv,
     };
     let complete = services
         .iter()
-        .map(|(key, node)| Some((key.clone(), resolve(reader, place, key, node)?)))
+        .map(|(key, node)| Some((key.clone(), resolve(reader, place, (key, node), settled)?)))
         .collect::<Option<Vec<_>>>()?;
     if let Kind::Map(sections) = &mut root.kind
         && let Some((_, all)) = sections.iter_mut().find(|(key, _)| key.text == "services")
@@ -50,25 +75,26 @@ pub fn complete(reader: &Reader, mut root: Node, release: &ReleaseFiles) -> Opti
     Some(root)
 }
 
-fn extended(
-    reader: &Reader,
-    place: Place<'_>,
-    node: &Node,
-    chain: &mut Vec<(String, String)>,
-) -> Option<Node> {
+fn extended(reader: &Reader, place: Place<'_>, node: &Node, chain: &mut Chain<'_>) -> Option<Node> {
     let Some(extends) = node.get("extends").filter(|n| !n.is_null()) else {
         return Some(node.clone());
     };
+    let mut settle = |node: &Node| settled::node(reader, node, "`extends`", place.dotenv, chain.settled);
     let (service, file) = if let Kind::Map(_) = extends.kind {
         let fields = reader.fields(extends, "`extends`")?;
-        let service = fields.require("service").and_then(|n| reader.string(n));
+        let service = fields.require("service").and_then(&mut settle);
         let file = fields.get("file");
         fields.finish();
+        let file = match file {
+            Some(node) => Some(settle(node)?),
+            None => None,
+        };
         (service?, file)
     } else {
-        (reader.string(extends)?, None)
+        (settle(extends)?, None)
     };
-    let base = match file {
+    let service = reader.string(&service)?;
+    let base = match &file {
         None => named(reader, place, &service.value, &service.at, chain)?,
         Some(file) => {
             let path = top::inside(reader, file, place.release)?;
@@ -78,6 +104,7 @@ fn extended(
             let there = Place {
                 services,
                 release: &release,
+                dotenv: place.dotenv,
             };
             let mut base = named(reader, there, &service.value, &service.at, chain)?;
             if release.start() != place.release.start() {
@@ -104,7 +131,7 @@ fn named(
     place: Place<'_>,
     name: &str,
     at: &At,
-    chain: &mut Vec<(String, String)>,
+    chain: &mut Chain<'_>,
 ) -> Option<Node> {
     let Some((key, node)) = place.services.iter().find(|(k, _)| k.text == name) else {
         let near = did_you_mean(name, place.services.iter().map(|(k, _)| k.text.as_str()));
@@ -120,8 +147,9 @@ fn named(
         return None;
     };
     let link = (key.at.source.path.clone(), key.text.clone());
-    if chain.contains(&link) || chain.len() >= MAX_DEPTH {
-        let (why, help) = if chain.contains(&link) {
+    let again = chain.links.contains(&link);
+    if again || chain.links.len() >= MAX_DEPTH {
+        let (why, help) = if again {
             ("services extend each other", "remove one `extends`")
         } else {
             (
@@ -132,7 +160,7 @@ fn named(
         reader.error("extends-cycle", at, why, help);
         return None;
     }
-    chain.push(link);
+    chain.links.push(link);
     extended(reader, place, node, chain)
 }
 

@@ -9,12 +9,15 @@ use super::super::yaml::{self, Key, Kind, Node};
 use super::convert::Converted;
 use super::include::Origin;
 use super::release::{FOLDER, Found, ReleaseFiles};
+use super::settled::Settled;
 use super::top::{self, Top, note};
 use super::values::{Values, report};
-use super::{dotenv, extends, image, include, names};
+use super::{dotenv, extends, image, include, names, settled};
 use crate::diagnostic::{At, Finding, Findings, Source, Spanned};
 use crate::text::Safe;
 
+/// Keys of a service that say what it is, before any tenant comes into it.
+const SETTLED: &[&str] = &["depends_on", "profiles", "pull_policy"];
 /// Top-level keys that are read.
 const SECTIONS: &[&str] = &["volumes", "networks", "configs", "secrets"];
 
@@ -61,6 +64,8 @@ pub struct ServiceNode {
     node: Node,
     /// Its image and the variables in it; none where it is wrong or missing.
     pub image: Option<(Spanned<String>, Vec<String>)>,
+    /// What else was settled without a tenant.
+    pub settled: Vec<Settled>,
     /// The service, if it is the same for every tenant.
     pub fixed: Option<Converted>,
     /// What was said when the files were read.
@@ -88,6 +93,7 @@ impl Contents {
                                 release: release.clone(),
                                 dotenv: dotenv.clone(),
                                 chain: vec![vec![(*name).to_owned()]],
+                                settled: Vec::new(),
                             };
                             out.file(reader, root, &origin);
                         }
@@ -151,12 +157,14 @@ impl Contents {
         let place = extends::Place {
             services,
             release: &origin.release,
+            dotenv: &origin.dotenv,
         };
         for (key, node) in services {
             if !key.text.starts_with("x-") {
                 self.names.insert(key.text.clone());
-                if let Some(node) = extends::resolve(reader, place, key, node) {
-                    self.service(reader, index, key, node, &origin.dotenv);
+                let mut settled = Vec::new();
+                if let Some(node) = extends::resolve(reader, place, (key, node), &mut settled) {
+                    self.service(reader, index, (key, node), &origin.dotenv, settled);
                 }
             }
         }
@@ -181,9 +189,9 @@ impl Contents {
         &mut self,
         reader: &Reader,
         file: usize,
-        key: &Key,
-        node: Node,
+        (key, node): (&Key, Node),
         dotenv: &BTreeMap<String, String>,
+        settled: Vec<Settled>,
     ) {
         if !names::check_service(reader, key) {
             return;
@@ -202,14 +210,20 @@ impl Contents {
             .get("image")
             .filter(|n| !n.is_null())
             .and_then(|n| image::declared(&quiet, n, dotenv));
-        let service = ServiceNode {
+        let mut service = ServiceNode {
             file,
             at: key.at.clone(),
             node,
             image,
+            settled,
             fixed: None,
             said: Findings::new(),
         };
+        // What is wrong is told with all that is known of the service.
+        if let Some((node, settled)) = service.settle(&quiet, dotenv) {
+            service.node = node;
+            service.settled.extend(settled);
+        }
         self.services.insert(key.text.clone(), service);
     }
 
@@ -321,28 +335,50 @@ impl ServiceNode {
         self.node.get("image")
     }
 
-    /// Keys that say what a service is, before any tenant comes into it.
-    pub fn no_variables(&self, reader: &Reader) {
-        let service = &self.node;
-        let scope = service.get("x-ringfence").and_then(|n| n.get("scope"));
-        let keys = ["profiles", "pull_policy", "depends_on"];
-        for node in keys.iter().filter_map(|k| service.get(k)).chain(scope) {
-            let items = node.items().unwrap_or(std::slice::from_ref(node));
-            if let Some(item) = items.iter().find(|n| n.scalar().is_some_and(|t| t.contains('$'))) {
-                reader.error(
-                "no-variables",
-                &item.at,
-                "`profiles`, `pull_policy`, `depends_on` and `scope` are the same for every tenant and take no variables",
-                "write the value out; what differs between tenants is their own `services:` and `profiles:`",
-            );
+    /// The node with those keys settled that say what a service is, before any tenant comes into it. None: a finding
+    /// says why not.
+    pub fn settle(
+        &self,
+        reader: &Reader,
+        dotenv: &BTreeMap<String, String>,
+    ) -> Option<(Node, Vec<Settled>)> {
+        let mut out = Vec::new();
+        let mut one = |node: &Node, what: &str| settled::node(reader, node, what, dotenv, &mut out);
+        let mut node = self.node.clone();
+        let Kind::Map(entries) = &mut node.kind else {
+            return None;
+        };
+        for (key, value) in entries.iter_mut() {
+            match (key.text.as_str(), &mut value.kind) {
+                (what, Kind::Seq(items)) if SETTLED.contains(&what) => {
+                    let of: Option<Vec<Node>> = items.iter().map(|n| one(n, &format!("`{what}`"))).collect();
+                    *items = of?;
+                    items.retain(|n| !n.is_null());
+                }
+                (what, Kind::Scalar { .. }) if SETTLED.contains(&what) => {
+                    *value = one(value, &format!("`{what}`"))?;
+                }
+                ("x-ringfence", Kind::Map(ours)) => {
+                    for (_, scope) in ours.iter_mut().filter(|(k, _)| k.text == "scope") {
+                        *scope = one(scope, "`scope`")?;
+                    }
+                }
+                _ => {}
             }
         }
+        entries.retain(|(k, n)| k.text != "pull_policy" || !n.is_null());
+        Some((node, out))
     }
 
-    /// Its node without the image, which is not interpolated with a tenant's values.
-    pub fn without_image(&self) -> Node {
+    /// Its node without what is not interpolated with a tenant's values: the image, and what could not be settled.
+    pub fn for_tenants(&self) -> Node {
         let mut node = self.node.clone();
         if let Kind::Map(entries) = &mut node.kind {
+            entries.retain(|(k, n)| {
+                let items = n.items().unwrap_or(std::slice::from_ref(n));
+                !SETTLED.contains(&k.text.as_str())
+                    || !items.iter().any(|n| n.scalar().is_some_and(|t| t.contains('$')))
+            });
             for (_, value) in entries.iter_mut().filter(|(k, _)| k.text == "image") {
                 value.kind = Kind::Scalar {
                     text: String::new(),

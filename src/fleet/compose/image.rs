@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::read::Reader;
 use super::super::yaml::Node;
-use super::Vars;
-use super::template::{Problem, Template};
-use super::values::report;
+use super::{Vars, settled};
 use crate::diagnostic::Spanned;
 use crate::text::Safe;
 
@@ -94,50 +92,18 @@ pub fn declared(
     node: &Node,
     dotenv: &BTreeMap<String, String>,
 ) -> Option<(Spanned<String>, Vec<String>)> {
-    let written = reader.string(node)?;
-    let template = match Template::parse(&written.value) {
-        Ok(template) => template,
-        Err(problem) => {
-            report(reader, &node.at, &problem);
-            return None;
-        }
-    };
-    let names: Vec<String> = template.names().into_iter().map(str::to_owned).collect();
-    if let Some(name) = names
-        .iter()
-        .find(|n| n.starts_with("TENANT_") || n.starts_with("RINGFENCE_"))
-    {
-        depends_on_tenant(reader, node, name);
-        return None;
-    }
-    match template.expand(&|name| dotenv.get(name).map(String::as_str)) {
-        Ok(value) => match check(&value) {
-            Ok(()) => Some((Spanned::new(value, written.at), names)),
-            Err(why) => {
-                let shown: String = value.chars().take(80).collect();
-                reader.error(
-                    "image",
-                    &node.at,
-                    format!("`{}` is no name of an image: {why}", Safe::new(&shown)),
-                    "write it like `nginx:1.27` or `registry.example.org/team/app:2.1`",
-                );
-                None
-            }
-        },
-        Err(problems) => {
-            for problem in problems {
-                match problem {
-                    Problem::Missing(name, _) => reader.error(
-                        "missing-variable",
-                        &node.at,
-                        format!(
-                            "the variable `{name}` has no value, and an image may not depend on a tenant's"
-                        ),
-                        format!("give it in `desired/services/.env`, or a default here: `${{{name}:-…}}`"),
-                    ),
-                    other => report(reader, &node.at, &other),
-                }
-            }
+    let refused = |name: &str| depends_on_tenant(reader, node, name);
+    let (value, names) = settled::expand(reader, node, "an image", dotenv, refused)?;
+    match check(&value) {
+        Ok(()) => Some((Spanned::new(value, node.at.clone()), names)),
+        Err(why) => {
+            let shown: String = value.chars().take(80).collect();
+            reader.error(
+                "image",
+                &node.at,
+                format!("`{}` is no name of an image: {why}", Safe::new(&shown)),
+                "write it like `nginx:1.27` or `registry.example.org/team/app:2.1`",
+            );
             None
         }
     }
@@ -145,10 +111,7 @@ pub fn declared(
 
 /// Refuses variables of an image that this tenant gives.
 pub fn check_tenant(reader: &Reader, node: &Node, names: &[String], vars: &Vars, service: &str) {
-    let given = |name: &String| {
-        vars.common.contains_key(name) || vars.of_service.get(service).is_some_and(|v| v.contains_key(name))
-    };
-    if let Some(name) = names.iter().find(|n| given(n)) {
+    if let Some(name) = names.iter().find(|n| vars.gives(service, n)) {
         depends_on_tenant(reader, node, name);
     }
 }

@@ -8,6 +8,7 @@ use super::extends::{self, folder_of, read};
 use super::files::Contents;
 use super::merge::merge_files;
 use super::release::{Found, ReleaseFiles};
+use super::settled::{self, Settled};
 use super::top::{self, note};
 use crate::diagnostic::At;
 use crate::text::Safe;
@@ -24,29 +25,37 @@ pub struct Origin {
     pub dotenv: BTreeMap<String, String>,
     /// The files that led to it, those of one `include` together, itself the last.
     pub chain: Vec<Vec<String>>,
+    /// What was settled on the way to it.
+    pub settled: Vec<Settled>,
 }
 
 /// Reads all entries of `include:`.
 pub fn read_all(contents: &mut Contents, reader: &Reader, node: &Node, origin: &Origin) {
     for item in reader.list(node).unwrap_or_default() {
-        if let Some(entry) = entry(reader, item, origin) {
-            one(contents, reader, entry, origin);
+        let mut settled = origin.settled.clone();
+        if let Some(entry) = entry(reader, item, origin, &mut settled) {
+            let origin = Origin {
+                settled,
+                ..origin.clone()
+            };
+            one(contents, reader, entry, &origin);
         }
     }
 }
 
 /// One entry of `include:`.
-struct Entry<'n> {
+struct Entry {
     /// The file, and what is laid over it, in order: paths relative to `desired/services/`. At least one.
     paths: Vec<(String, At)>,
     /// Where relative paths start; by default the first file's folder.
     folder: Option<String>,
-    env: Option<&'n Node>,
+    env: Option<Vec<Node>>,
 }
 
-fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'n>> {
+fn entry(reader: &Reader, item: &Node, origin: &Origin, settled: &mut Vec<Settled>) -> Option<Entry> {
+    let mut settle = |node: &Node| settled::node(reader, node, "`include`", &origin.dotenv, settled);
     if !matches!(item.kind, Kind::Map(_)) {
-        let path = top::inside(reader, item, &origin.release)?;
+        let path = top::inside(reader, &settle(item)?, &origin.release)?;
         return Some(Entry {
             paths: vec![(path, item.at.clone())],
             folder: None,
@@ -71,19 +80,30 @@ fn entry<'n>(reader: &Reader, item: &'n Node, origin: &Origin) -> Option<Entry<'
     }
     let paths = named
         .iter()
-        .map(|node| Some((top::inside(reader, node, &origin.release)?, node.at.clone())))
+        .map(|node| Some((top::inside(reader, &settle(node)?, &origin.release)?, node.at.clone())))
         .collect::<Option<Vec<_>>>()?;
     let folder = match folder {
+        Some(node) => Some(settle(node)?),
+        None => None,
+    };
+    let folder = match &folder {
         Some(node) if node.scalar() == Some(".") => {
             Some(origin.release.start().trim_end_matches('/').to_owned())
         }
         Some(node) => Some(top::inside(reader, node, &origin.release)?),
         None => None,
     };
+    let env = match env {
+        Some(node) => {
+            let named = node.items().unwrap_or(std::slice::from_ref(node));
+            Some(named.iter().filter_map(&mut settle).collect())
+        }
+        None => None,
+    };
     Some(Entry { paths, folder, env })
 }
 
-fn one(contents: &mut Contents, reader: &Reader, entry: Entry<'_>, origin: &Origin) {
+fn one(contents: &mut Contents, reader: &Reader, entry: Entry, origin: &Origin) {
     let alone = entry.paths.len() == 1;
     for (path, at) in &entry.paths {
         if !may_be_included(reader, (path, at), alone, origin) {
@@ -97,12 +117,13 @@ fn one(contents: &mut Contents, reader: &Reader, entry: Entry<'_>, origin: &Orig
     let first = names.first().copied().unwrap_or_default();
     let folder = entry.folder.unwrap_or_else(|| folder_of(first).to_owned());
     let release = origin.release.seen_from(&folder);
-    let Some(root) = layers(reader, &release, &entry.paths) else {
+    // What includes knows better than what is included.
+    let mut dotenv = values(reader, &release, entry.env.as_deref(), origin);
+    dotenv.extend(origin.dotenv.clone());
+    let mut settled = origin.settled.clone();
+    let Some(root) = layers(reader, &release, &entry.paths, (&dotenv, &mut settled)) else {
         return;
     };
-    // What includes knows better than what is included.
-    let mut dotenv = values(reader, &release, entry.env, origin);
-    dotenv.extend(origin.dotenv.clone());
     let mut chain = origin.chain.clone();
     chain.push(entry.paths.into_iter().map(|(path, _)| path).collect());
     contents.file(
@@ -112,6 +133,7 @@ fn one(contents: &mut Contents, reader: &Reader, entry: Entry<'_>, origin: &Orig
             release,
             dotenv,
             chain,
+            settled,
         },
     );
 }
@@ -152,7 +174,12 @@ fn may_be_included(reader: &Reader, (path, at): (&str, &At), alone: bool, origin
 
 /// The files of one entry as one, each laid over those before it. What a service extends belongs to it before anything is
 /// laid over it, as in Compose.
-fn layers(reader: &Reader, release: &ReleaseFiles, paths: &[(String, At)]) -> Option<Node> {
+fn layers(
+    reader: &Reader,
+    release: &ReleaseFiles,
+    paths: &[(String, At)],
+    (dotenv, settled): (&BTreeMap<String, String>, &mut Vec<Settled>),
+) -> Option<Node> {
     let mut whole: Option<Node> = None;
     for (path, at) in paths {
         let layer = read(reader, release, path, at)?;
@@ -160,10 +187,10 @@ fn layers(reader: &Reader, release: &ReleaseFiles, paths: &[(String, At)]) -> Op
             if paths.len() == 1 {
                 return Some(layer);
             }
-            whole = Some(extends::complete(reader, layer, release)?);
+            whole = Some(extends::complete(reader, layer, (release, dotenv), settled)?);
             continue;
         };
-        let merged = merge_files(base, extends::complete(reader, layer, release)?);
+        let merged = merge_files(base, extends::complete(reader, layer, (release, dotenv), settled)?);
         if merged.weight() > MAX_NODES {
             reader.error(
                 "budget",
@@ -182,7 +209,7 @@ fn layers(reader: &Reader, release: &ReleaseFiles, paths: &[(String, At)]) -> Op
 fn values(
     reader: &Reader,
     release: &ReleaseFiles,
-    env: Option<&Node>,
+    env: Option<&[Node]>,
     origin: &Origin,
 ) -> BTreeMap<String, String> {
     let Some(env) = env else {
@@ -193,7 +220,7 @@ fn values(
         };
     };
     let mut out = BTreeMap::new();
-    for node in env.items().unwrap_or(std::slice::from_ref(env)) {
+    for node in env {
         let Some(path) = top::inside(reader, node, &origin.release) else {
             continue;
         };

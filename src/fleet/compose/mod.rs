@@ -27,6 +27,7 @@ mod release;
 mod resolver;
 mod security;
 pub mod service;
+mod settled;
 mod stored;
 mod template;
 #[cfg(test)]
@@ -61,6 +62,19 @@ pub fn names_in(text: &str) -> Vec<String> {
     )
 }
 
+/// A text with the variables replaced that a `.env` gives or that have a default; none where one is without a value.
+pub fn filled(text: &str, dotenv: &BTreeMap<String, String>) -> Option<String> {
+    let template = template::Template::parse(text).ok()?;
+    template.expand(&|name| dotenv.get(name).map(String::as_str)).ok()
+}
+
+/// The values of a `.env`, as far as it can be read.
+pub fn dotenv_values(text: &str) -> BTreeMap<String, String> {
+    let reader = Reader::new();
+    let lines = dotenv::lines(&crate::diagnostic::Source::new("", text), &reader);
+    dotenv::values(&lines, &reader, &|_| None, &|_, _| false)
+}
+
 /// A relative path without `.` and `..` parts; none where it leaves the folder or holds what no path may hold.
 pub fn inside(path: &str) -> Option<String> {
     release::normalise(path).ok()
@@ -73,6 +87,14 @@ pub struct Vars {
     pub common: BTreeMap<String, String>,
     /// For one service, by its name; these win.
     pub of_service: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Vars {
+    /// Whether a service has this variable from its tenant.
+    fn gives(&self, service: &str, name: &str) -> bool {
+        let own = self.of_service.get(service);
+        self.common.contains_key(name) || own.is_some_and(|v| v.contains_key(name))
+    }
 }
 
 /// All Compose files of a base, as nodes. Cheap to clone.
@@ -338,6 +360,11 @@ impl Contents {
         if let (Some((_, names)), Some(image)) = (&node.image, node.image_node()) {
             image::check_tenant(reader, image, names, vars, name);
         }
+        let of_file = self
+            .files
+            .get(node.file)
+            .map_or(&[][..], |f| &f.origin.settled);
+        settled::check_tenant(reader, of_file.iter().chain(&node.settled), vars, name);
         if let (Some(fixed), None) = (&node.fixed, top) {
             replay(reader, &node.said);
             return Some(fixed.clone());
@@ -368,8 +395,8 @@ impl Contents {
             .as_ref()
             .map_or_else(|| node.at.clone(), |image| image.at.clone());
         let known = image.is_some();
-        node.no_variables(&reader);
-        let interpolated = values.service(&reader, &node.without_image());
+        let _ = node.settle(&reader, &file.origin.dotenv);
+        let interpolated = values.service(&reader, &node.for_tenants());
         let context = Context::new(&reader, name, &values, &file.origin.release, top);
         let image = image.unwrap_or_else(|| Spanned::new(String::new(), at));
         let result = context.convert(&interpolated, &node.at, image).map(|mut c| {

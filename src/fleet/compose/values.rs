@@ -196,7 +196,7 @@ impl<'a> Values<'a> {
 }
 
 /// Variables that ringfence gives: where one is missing, the service is another's than was meant.
-fn is_ours(name: &str) -> bool {
+pub fn is_ours(name: &str) -> bool {
     name.starts_with("TENANT_") || name.starts_with("RINGFENCE_")
 }
 

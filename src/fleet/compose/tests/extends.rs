@@ -212,6 +212,41 @@ fn files_of_one_include_are_laid_over_each_other() {
 }
 
 #[test]
+fn paths_of_other_files_are_settled_before_any_tenant() {
+    let other = ("sub/other.yaml", "services: {one: {image: \"o:1\"}}\n");
+    let extends = |service: &str, file: &str| {
+        format!("services: {{web: {{extends: {{file: \"{file}\", service: \"{service}\"}}}}}}\n")
+    };
+    for text in [
+        extends("${KIND:-one}", "./${WHERE:-sub}/other.yaml"),
+        extends("one", "./sub/${ONE_VERSION}.yaml"),
+        "include: [\"${WHERE:-sub}/other.yaml\"]\nservices: {web: {image: \"o:1\"}}\n".to_owned(),
+        "include: [{path: [\"sub/$ONE_VERSION.yaml\"]}]\nservices: {web: {image: \"o:1\"}}\n".to_owned(),
+    ] {
+        let files = [("t.yaml", text.as_str()), other, ("sub/1.2.yaml", other.1)];
+        let (services, codes) = resolved(&files);
+        assert_eq!(codes, Vec::<String>::new(), "{text}");
+        assert_eq!(services["web"].image.value, "o:1", "{text}");
+    }
+    for (text, want) in [
+        (extends("$KIND", "./sub/other.yaml"), "missing-variable"),
+        (extends("one", "./$TENANT_SLUG.yaml"), "no-variables"),
+        // A tenant gives this one.
+        (extends("${THEME:-one}", "./sub/other.yaml"), "no-variables"),
+        ("include: [\"$WHERE\"]\n".to_owned(), "missing-variable"),
+        (
+            "include: [\"${GIVEN:-sub}/other.yaml\"]\n".to_owned(),
+            "no-variables",
+        ),
+    ] {
+        let (services, codes) = resolved(&[("t.yaml", &text), other]);
+        assert!(services.is_empty(), "{text}");
+        let codes: Vec<_> = codes.iter().map(|c| c.split(' ').next().unwrap()).collect();
+        assert_eq!(codes, [want], "{text}");
+    }
+}
+
+#[test]
 fn includes_end() {
     for (files, want) in [
         (

@@ -274,16 +274,24 @@ fn a_mount_inside_a_read_only_one_is_told() {
 
 #[test]
 fn what_a_service_is_depends_on_no_tenant() {
-    for lines in [
-        "profiles: [$GIVEN]",
-        "pull_policy: ${GIVEN:-always}",
-        "depends_on: [\"${GIVEN:-db}\"]",
-        "x-ringfence: {scope: \"${GIVEN:-ring}\"}",
+    for (lines, want) in [
+        ("profiles: [$GIVEN]", "missing-variable"),
+        ("profiles: [$TENANT_SLUG]", "no-variables"),
+        ("pull_policy: ${GIVEN:-always}", "no-variables"),
+        ("depends_on: [\"${GIVEN:-db}\"]", "no-variables"),
+        ("x-ringfence: {scope: \"${GIVEN:-ring}\"}", "no-variables"),
     ] {
         let (service, codes) = one(lines);
-        assert!(codes.contains(&"no-variables"), "{lines}: {codes:?}");
+        let codes: Vec<_> = codes.into_iter().filter(|c| *c != "means-less").collect();
+        assert_eq!(codes, [want], "{lines}");
         assert_eq!(service, None, "{lines}");
     }
+    // A default, or `.env`, is the same for all.
+    assert_eq!(good("pull_policy: ${PULL:-always}").pull, PullPolicy::Always);
+    assert_eq!(good("pull_policy: ${PULL:-}").pull, PullPolicy::Missing);
+    assert!(good("depends_on: [\"${NEEDS:-db}\"]").depends_on.contains_key("db"));
+    assert_eq!(good("profiles: [\"p${ONE_VERSION}\", \"${NO:-}\"]").profiles, ["p1.2"]);
+    assert_eq!(good("x-ringfence: {scope: \"${S:-ring}\"}").scope, Scope::Ring);
 }
 
 #[test]
