@@ -126,13 +126,7 @@ fn extended(reader: &Reader, place: Place<'_>, node: &Node, chain: &mut Chain<'_
     Some(merged)
 }
 
-fn named(
-    reader: &Reader,
-    place: Place<'_>,
-    name: &str,
-    at: &At,
-    chain: &mut Chain<'_>,
-) -> Option<Node> {
+fn named(reader: &Reader, place: Place<'_>, name: &str, at: &At, chain: &mut Chain<'_>) -> Option<Node> {
     let Some((key, node)) = place.services.iter().find(|(k, _)| k.text == name) else {
         let near = did_you_mean(name, place.services.iter().map(|(k, _)| k.text.as_str()));
         reader.error(

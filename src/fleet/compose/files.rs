@@ -12,7 +12,7 @@ use super::release::{FOLDER, Found, ReleaseFiles};
 use super::settled::Settled;
 use super::top::{self, Top, note};
 use super::values::{Values, report};
-use super::{dotenv, extends, image, include, names, settled};
+use super::{dotenv, extends, image, include, named, names, settled};
 use crate::diagnostic::{At, Finding, Findings, Source, Spanned};
 use crate::text::Safe;
 
@@ -82,29 +82,47 @@ impl Contents {
             _ => BTreeMap::new(),
         };
         let candidates = candidates(tree);
+        let mut parsed = Vec::new();
         for (path, name, entry) in &candidates {
             match yaml::text(path, &entry.bytes) {
                 Ok(source) if is_anothers(name, &source, &candidates) => {}
                 Ok(source) => {
-                    let root = reader.with(|findings| yaml::parse(&source, findings));
-                    match root {
-                        Some(root) if !root.is_null() => {
-                            let origin = Origin {
-                                release: release.clone(),
-                                dotenv: dotenv.clone(),
-                                chain: vec![vec![(*name).to_owned()]],
-                                settled: Vec::new(),
-                            };
-                            out.file(reader, root, &origin);
-                        }
-                        _ if reader_told(reader, path) => {}
-                        _ => reader.report(
-                            Finding::about_path("empty-file", path, "the file declares nothing")
-                                .help("write `services:`, or remove the file"),
-                        ),
-                    }
+                    let mut told = Findings::new();
+                    let root = yaml::parse(&source, &mut told).filter(|root| !root.is_null());
+                    parsed.push((*path, *name, root, told));
                 }
                 Err(finding) => reader.report(finding),
+            }
+        }
+        let roots = parsed
+            .iter()
+            .filter_map(|(_, name, root, _)| Some((*name, root.as_ref()?)))
+            .collect();
+        let through = named::through_others(&roots, &release, &dotenv);
+        let mut aside = Vec::new();
+        for (path, name, root, told) in parsed {
+            match root {
+                _ if through.contains(name) => aside.push((name, root)),
+                Some(root) => {
+                    reader.with(|f| f.extend(told));
+                    let origin = Origin {
+                        release: release.clone(),
+                        dotenv: dotenv.clone(),
+                        chain: vec![vec![name.to_owned()]],
+                        settled: Vec::new(),
+                    };
+                    out.file(reader, root, &origin);
+                }
+                None if told.is_empty() => reader.report(
+                    Finding::about_path("empty-file", path, "the file declares nothing")
+                        .help("write `services:`, or remove the file"),
+                ),
+                None => reader.with(|f| f.extend(told)),
+            }
+        }
+        for (name, root) in aside {
+            if !out.included.iter().any(|i| i.lines().any(|i| i == name)) {
+                only_extended(reader, root.as_ref());
             }
         }
         out.check_names(reader);
@@ -337,11 +355,7 @@ impl ServiceNode {
 
     /// The node with those keys settled that say what a service is, before any tenant comes into it. None: a finding
     /// says why not.
-    pub fn settle(
-        &self,
-        reader: &Reader,
-        dotenv: &BTreeMap<String, String>,
-    ) -> Option<(Node, Vec<Settled>)> {
+    pub fn settle(&self, reader: &Reader, dotenv: &BTreeMap<String, String>) -> Option<(Node, Vec<Settled>)> {
         let mut out = Vec::new();
         let mut one = |node: &Node, what: &str| settled::node(reader, node, what, dotenv, &mut out);
         let mut node = self.node.clone();
@@ -394,8 +408,16 @@ impl ServiceNode {
     }
 }
 
-fn reader_told(reader: &Reader, path: &str) -> bool {
-    reader.with(|f| f.iter().any(|f| f.path() == Some(path)))
+/// Services that others begin from run nowhere by themselves.
+fn only_extended(reader: &Reader, root: Option<&Node>) {
+    let services = root.and_then(Node::entries).unwrap_or_default();
+    if let Some((key, _)) = services.iter().find(|(k, _)| k.text == "services") {
+        note(
+            reader,
+            &key.at,
+            "another file extends these services: by themselves they do not run, unless a file includes this one",
+        );
+    }
 }
 
 /// The files that may be Compose files, with path and name. What is no file, or too large, is told by whoever reads the

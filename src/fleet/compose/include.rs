@@ -9,7 +9,7 @@ use super::files::Contents;
 use super::merge::merge_files;
 use super::release::{Found, ReleaseFiles};
 use super::settled::{self, Settled};
-use super::top::{self, note};
+use super::top;
 use crate::diagnostic::At;
 use crate::text::Safe;
 
@@ -80,7 +80,12 @@ fn entry(reader: &Reader, item: &Node, origin: &Origin, settled: &mut Vec<Settle
     }
     let paths = named
         .iter()
-        .map(|node| Some((top::inside(reader, &settle(node)?, &origin.release)?, node.at.clone())))
+        .map(|node| {
+            Some((
+                top::inside(reader, &settle(node)?, &origin.release)?,
+                node.at.clone(),
+            ))
+        })
         .collect::<Option<Vec<_>>>()?;
     let folder = match folder {
         Some(node) => Some(settle(node)?),
@@ -104,9 +109,8 @@ fn entry(reader: &Reader, item: &Node, origin: &Origin, settled: &mut Vec<Settle
 }
 
 fn one(contents: &mut Contents, reader: &Reader, entry: Entry, origin: &Origin) {
-    let alone = entry.paths.len() == 1;
     for (path, at) in &entry.paths {
-        if !may_be_included(reader, (path, at), alone, origin) {
+        if !may_be_included(reader, (path, at), origin) {
             return;
         }
     }
@@ -139,7 +143,7 @@ fn one(contents: &mut Contents, reader: &Reader, entry: Entry, origin: &Origin) 
 }
 
 /// Whether a file can be included here; if not, it was said why.
-fn may_be_included(reader: &Reader, (path, at): (&str, &At), alone: bool, origin: &Origin) -> bool {
+fn may_be_included(reader: &Reader, (path, at): (&str, &At), origin: &Origin) -> bool {
     let again = origin.chain.iter().flatten().any(|p| p == path);
     if again || origin.chain.len() > MAX_DEPTH {
         let why = if again {
@@ -150,26 +154,7 @@ fn may_be_included(reader: &Reader, (path, at): (&str, &At), alone: bool, origin
         reader.error("include-cycle", at, why, "remove one `include`");
         return false;
     }
-    if path.contains('/') || !super::files::is_compose(path) {
-        return true;
-    }
-    if !matches!(origin.release.find(path), Found::File(_)) {
-        top::not_held(reader, at, path, top::COMMIT);
-    } else if alone {
-        note(
-            reader,
-            at,
-            "every file of `desired/services/` is read: this one is, without `include` too",
-        );
-    } else {
-        reader.error(
-            "not-carried-out",
-            at,
-            "every file of `desired/services/` is read by itself: this one cannot be laid over another as well",
-            "move it into a folder below, and name it there",
-        );
-    }
-    false
+    true
 }
 
 /// The files of one entry as one, each laid over those before it. What a service extends belongs to it before anything is
@@ -190,7 +175,10 @@ fn layers(
             whole = Some(extends::complete(reader, layer, (release, dotenv), settled)?);
             continue;
         };
-        let merged = merge_files(base, extends::complete(reader, layer, (release, dotenv), settled)?);
+        let merged = merge_files(
+            base,
+            extends::complete(reader, layer, (release, dotenv), settled)?,
+        );
         if merged.weight() > MAX_NODES {
             reader.error(
                 "budget",

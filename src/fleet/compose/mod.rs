@@ -20,6 +20,7 @@ mod limits;
 mod logging;
 mod merge;
 mod mounts;
+mod named;
 mod names;
 mod options;
 mod ports;
@@ -360,10 +361,7 @@ impl Contents {
         if let (Some((_, names)), Some(image)) = (&node.image, node.image_node()) {
             image::check_tenant(reader, image, names, vars, name);
         }
-        let of_file = self
-            .files
-            .get(node.file)
-            .map_or(&[][..], |f| &f.origin.settled);
+        let of_file = self.files.get(node.file).map_or(&[][..], |f| &f.origin.settled);
         settled::check_tenant(reader, of_file.iter().chain(&node.settled), vars, name);
         if let (Some(fixed), None) = (&node.fixed, top) {
             replay(reader, &node.said);

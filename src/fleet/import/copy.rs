@@ -1,7 +1,8 @@
 //! What a project's files are taken along: configuration, not data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::compose::filled;
 use super::super::yaml::{self, Kind, Node};
 use super::{ComposeFile, DOTENV, Text, Work, is_read};
 use crate::diagnostic::{At, Finding, Findings, Source};
@@ -25,6 +26,9 @@ pub enum Found {
 
 /// Looks a path of the project up: relative to the folder that `desired/services/` stands for.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Found;
+
+/// What a `.env` gives.
+type Values = BTreeMap<String, String>;
 
 /// A path that a Compose file names.
 struct Mention {
@@ -78,7 +82,7 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
     let Some(root) = yaml::parse(&source, &mut Findings::new()) else {
         return;
     };
-    for mention in mentions(&root) {
+    for mention in mentions(&root, &work.dotenv(folder)) {
         let Some(target) = normalise(folder, &mention.path) else {
             continue;
         };
@@ -91,8 +95,7 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
                 let Ok(other) = String::from_utf8(bytes) else {
                     continue;
                 };
-                // It is read where it is named, and by nobody else.
-                debug_assert!(!is_read(&target));
+                // It is read where it is named, and nowhere else.
                 work.texts.insert(target.clone(), Text::new(&target, &other));
                 let below = match &mention.start {
                     Some(start) => normalise(folder, start).map_or_else(String::new, |f| f + "/"),
@@ -230,7 +233,7 @@ pub fn are_laid_over<'t>(texts: impl IntoIterator<Item = &'t str>) -> bool {
 pub fn names_a_sibling(text: &str) -> bool {
     let source = Source::new("", text);
     yaml::parse(&source, &mut Findings::new()).is_some_and(|root| {
-        mentions(&root)
+        mentions(&root, &Values::new())
             .iter()
             .any(|m| m.use_ == Use::Compose && normalise("", &m.path).is_some_and(|p| is_read(&p)))
     })
@@ -241,9 +244,9 @@ fn normalise(folder: &str, path: &str) -> Option<String> {
     super::super::compose::inside(&format!("{folder}{path}")).filter(|p| !p.is_empty())
 }
 
-fn mentions(root: &Node) -> Vec<Mention> {
+fn mentions(root: &Node, values: &Values) -> Vec<Mention> {
     let mut out = Vec::new();
-    let mut add = |node: &Node, path: &str, use_: Use| mention(&mut out, node, path, use_);
+    let mut add = |node: &Node, path: &str, use_: Use| mention(&mut out, node, path, use_, values);
     let scalar = |node: &Node, use_: Use, add: &mut dyn FnMut(&Node, &str, Use)| {
         if let Some(path) = node.scalar() {
             add(node, path, use_);
@@ -256,7 +259,7 @@ fn mentions(root: &Node) -> Vec<Mention> {
             }
         }
         for item in service.get("volumes").map(items).unwrap_or_default() {
-            mount(item, &mut add);
+            mount(item, values, &mut add);
         }
         if let Some(file) = service.get("extends").and_then(|e| e.get("file")) {
             scalar(file, Use::Compose, &mut add);
@@ -277,13 +280,15 @@ fn mentions(root: &Node) -> Vec<Mention> {
     // Files that are laid over each other start from one folder.
     for item in root.get("include").map(items).unwrap_or_default() {
         let paths = items(item.get("path").unwrap_or(item));
-        let first = paths.first().and_then(Node::scalar).map(folder_part);
-        let start = item.get("project_directory").and_then(Node::scalar).or(first);
+        let of = |node: &Node| node.scalar().and_then(|text| filled(text, values));
+        let first = paths.first().and_then(of).map(|p| folder_part(&p).to_owned());
+        let start = item.get("project_directory").and_then(of).or(first);
         for path in paths {
             let before = out.len();
-            mention(&mut out, path, path.scalar().unwrap_or_default(), Use::Compose);
+            let text = path.scalar().unwrap_or_default();
+            mention(&mut out, path, text, Use::Compose, values);
             for mention in out.iter_mut().skip(before) {
-                mention.start = start.map(str::to_owned);
+                mention.start.clone_from(&start);
             }
         }
     }
@@ -295,10 +300,13 @@ pub fn folder_part(path: &str) -> &str {
     path.rfind('/').map_or("", |i| path.get(..=i).unwrap_or_default())
 }
 
-fn mention(out: &mut Vec<Mention>, node: &Node, path: &str, use_: Use) {
-    if !path.contains('$') && !path.starts_with(['/', '~']) && !path.is_empty() && !path.contains("://") {
+fn mention(out: &mut Vec<Mention>, node: &Node, path: &str, use_: Use, values: &Values) {
+    let Some(path) = filled(path, values) else {
+        return;
+    };
+    if !path.starts_with(['/', '~']) && !path.is_empty() && !path.contains("://") {
         out.push(Mention {
-            path: path.to_owned(),
+            path,
             start: None,
             at: node.at.span.clone(),
             use_,
@@ -310,7 +318,7 @@ fn items(node: &Node) -> &[Node] {
     node.items().unwrap_or(std::slice::from_ref(node))
 }
 
-fn mount(item: &Node, add: &mut dyn FnMut(&Node, &str, Use)) {
+fn mount(item: &Node, values: &Values, add: &mut dyn FnMut(&Node, &str, Use)) {
     if let Kind::Map(_) = item.kind {
         let bind = item.get("type").and_then(Node::scalar) == Some("bind");
         let read_only = item.get("read_only").and_then(Node::scalar) == Some("true");
@@ -321,7 +329,8 @@ fn mount(item: &Node, add: &mut dyn FnMut(&Node, &str, Use)) {
         }
         return;
     }
-    let mut parts = item.scalar().unwrap_or_default().split(':');
+    let text = item.scalar().and_then(|text| filled(text, values));
+    let mut parts = text.as_deref().unwrap_or_default().split(':');
     let (source, _, options) = (parts.next(), parts.next(), parts.next());
     let read_only = options.is_some_and(|o| o.split(',').any(|o| o == "ro"));
     if let Some(source) = source.filter(|s| s.starts_with('.')) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::check::check;
-use super::compose::{FOLDER, MISSING, is_compose};
+use super::compose::{FOLDER, MISSING, dotenv_values, is_compose};
 use super::tree::{Entry, EntryKind, Tree};
 use super::yaml;
 use crate::diagnostic::{At, Finding, Findings, Severity, Source};
@@ -220,6 +220,19 @@ impl Work {
             }
             all.insert(DOTENV.to_owned(), (text.into_bytes(), false));
         }
+        all
+    }
+
+    /// The values that a file of this folder is read with, so far.
+    fn dotenv(&self, folder: &str) -> BTreeMap<String, String> {
+        let of = |path: &str| {
+            self.texts
+                .get(path)
+                .map(|t| dotenv_values(t.now()))
+                .unwrap_or_default()
+        };
+        let mut all = of(&format!("{folder}{DOTENV}"));
+        all.extend(of(DOTENV));
         all
     }
 

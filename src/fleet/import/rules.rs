@@ -272,7 +272,8 @@ impl Place<'_> {
             .is_some_and(|name| name.contains('.') && !name.starts_with('.'));
         let of_variable = !names_in(bare).is_empty();
         let plain = bare.chars().all(|c| {
-            let mark = matches!(c, '/' | '_' | '-' | '.') || (of_variable && matches!(c, '$' | '{' | '}' | ':'));
+            let mark =
+                matches!(c, '/' | '_' | '-' | '.') || (of_variable && matches!(c, '$' | '{' | '}' | ':'));
             c.is_ascii_alphanumeric() || mark
         });
         if bare.is_empty() || system(source) || file || !plain || bare.contains("..") {

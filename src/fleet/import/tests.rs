@@ -142,7 +142,13 @@ fn one_value_answers_all_that_is_said_of_its_variable() {
     assert_eq!(text(&imported, "compose.yaml"), compose);
     assert_eq!(imported.services, 2);
     let dotenv = text(&imported, ".env");
-    for line in ["TAG=latest\n", "DATA=./data\n", "KEY=change-me\n", "PORT=80\n", "A5=\n"] {
+    for line in [
+        "TAG=latest\n",
+        "DATA=./data\n",
+        "KEY=change-me\n",
+        "PORT=80\n",
+        "A5=\n",
+    ] {
         assert!(dotenv.contains(line), "{line}: {dotenv}");
     }
     assert!(said.iter().all(|s| s.starts_with("given ")), "{said:#?}");
@@ -226,6 +232,21 @@ fn a_file_that_another_extends_is_taken_along_and_does_not_run() {
     assert!(text(&imported, "shop/common.yml").contains("# privileged: true"));
     assert!(text(&imported, "imported.yaml").contains("\"shop/compose.yaml\""));
     assert!(said[0].starts_with("left-out shop/common.yml:4:5"), "{said:?}");
+}
+
+#[test]
+fn paths_with_variables_that_have_values_are_taken_along() {
+    let compose = "services: {web: {extends: {file: \"${F:-common}.yml\", service: \"$KIND\"}, volumes: [\"./${C:-conf}/x:/x:ro\"]}}\n";
+    let beside: &[(&str, &[u8])] = &[
+        (".env", b"KIND=base\n"),
+        ("common.yml", b"services: {base: {image: i}}\n"),
+        ("conf/x", b"x"),
+    ];
+    let (imported, _) = run(&[("compose.yaml", compose)], beside).unwrap();
+    assert_eq!(imported.services, 1);
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    text(&imported, "common.yml");
+    text(&imported, "conf/x");
 }
 
 #[test]

@@ -247,6 +247,62 @@ fn paths_of_other_files_are_settled_before_any_tenant() {
 }
 
 #[test]
+fn a_file_that_another_names_is_read_through_it_only() {
+    let template = ("common.yml", "services: {web: {environment: {A: b}}}\n");
+    let own = "services: {web: {extends: {file: common.yml, service: web}, image: w}}\n";
+    let (services, codes) = resolved(&[("t.yaml", own), template]);
+    assert_eq!(codes, Vec::<String>::new(), "one name in both is one service");
+    assert_eq!(services["web"].environment["A"], "b");
+    // Whole services that are only extended do not run, as with Compose, and a note says so.
+    let whole = ("common.yml", "services: {base: {image: b}, more: {image: m}}\n");
+    let own = "services: {web: {extends: {file: ./common.yml, service: base}}}\n";
+    let (services, codes) = resolved(&[("t.yaml", own), whole]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["web"]);
+    let reader = Reader::new();
+    ComposeFiles::read(&tree(&[("t.yaml", own), whole]), &reader);
+    assert!(told(reader).iter().any(|f| f.message.contains("do not run")));
+    // With `include` they do, also below another file, or laid over it.
+    for (include, want) in [
+        ("include: [common.yml]\n", "[\"base\", \"more\", \"web\"]"),
+        ("include: [sub/x.yml]\n", "[\"base\", \"more\", \"web\"]"),
+    ] {
+        let text = format!("{include}{own}");
+        let files = [
+            ("t.yaml", text.as_str()),
+            whole,
+            ("sub/x.yml", "include: [../common.yml]\n"),
+        ];
+        let (services, codes) = resolved(&files);
+        assert_eq!(codes, Vec::<String>::new());
+        assert_eq!(format!("{:?}", services.keys().collect::<Vec<_>>()), want);
+    }
+    let (services, codes) = resolved(&[
+        ("t.yaml", "include: [{path: [a.yml, b.yml]}]\n"),
+        ("a.yml", "services: {web: {image: w, user: a}}\n"),
+        ("b.yml", "services: {web: {user: b}}\n"),
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(services["web"].user.as_deref(), Some("b"));
+    // Files that extend each other are each read.
+    let (services, codes) = resolved(&[
+        (
+            "a.yml",
+            "services: {a: {extends: {file: b.yml, service: b}}, x: {image: x}}\n",
+        ),
+        (
+            "b.yml",
+            "services: {b: {image: b}, y: {extends: {file: a.yml, service: x}}}\n",
+        ),
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["a", "b", "x", "y"]);
+    // Files that include each other are told so.
+    let (_, codes) = resolved(&[("a.yml", "include: [b.yml]\n"), ("b.yml", "include: [a.yml]\n")]);
+    assert!(codes.iter().any(|c| c.starts_with("include-cycle")), "{codes:?}");
+}
+
+#[test]
 fn includes_end() {
     for (files, want) in [
         (
@@ -274,14 +330,6 @@ fn includes_end() {
                 ("a/b.yml", "services: {}\n"),
             ],
             "missing-file desired/services/t.yaml:1:28",
-        ),
-        (
-            vec![
-                ("t.yaml", "include: [{path: [a/b.yml, ./o.yml]}]\n"),
-                ("a/b.yml", "services: {}\n"),
-                ("o.yml", "services: {}\n"),
-            ],
-            "not-carried-out desired/services/t.yaml:1:28",
         ),
         (
             vec![

@@ -289,8 +289,15 @@ fn what_a_service_is_depends_on_no_tenant() {
     // A default, or `.env`, is the same for all.
     assert_eq!(good("pull_policy: ${PULL:-always}").pull, PullPolicy::Always);
     assert_eq!(good("pull_policy: ${PULL:-}").pull, PullPolicy::Missing);
-    assert!(good("depends_on: [\"${NEEDS:-db}\"]").depends_on.contains_key("db"));
-    assert_eq!(good("profiles: [\"p${ONE_VERSION}\", \"${NO:-}\"]").profiles, ["p1.2"]);
+    assert!(
+        good("depends_on: [\"${NEEDS:-db}\"]")
+            .depends_on
+            .contains_key("db")
+    );
+    assert_eq!(
+        good("profiles: [\"p${ONE_VERSION}\", \"${NO:-}\"]").profiles,
+        ["p1.2"]
+    );
     assert_eq!(good("x-ringfence: {scope: \"${S:-ring}\"}").scope, Scope::Ring);
 }
 
