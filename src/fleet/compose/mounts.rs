@@ -8,7 +8,7 @@ use super::host;
 use super::release::{self, Found};
 use super::service::{FileSet, Mount, MountSource};
 use super::tmpfs::{bytes, octal};
-use super::top::{self, is_name, note, says_something};
+use super::top::{self, Volume, is_name, note, says_something};
 use crate::diagnostic::{At, Finding, did_you_mean};
 use crate::text::Safe;
 
@@ -283,28 +283,31 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
 fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Option<Mount> {
     let at = at.clone();
     let target = checked_target(ctx, &at, &written.target)?;
-    let source = written.source.as_str();
+    let path = match ctx.top.volumes.get(&written.source) {
+        Some(Volume::Path(path)) => path.as_str(),
+        _ => written.source.as_str(),
+    };
     let mut read_only = written.read_only;
-    let source = if source.starts_with('.') {
-        let source = relative(ctx, &at, source, said)?;
+    let source = if path.starts_with('.') {
+        let source = relative(ctx, &at, path, said)?;
         if let MountSource::Release(set) = &source {
             if !read_only {
-                writable_release(ctx, &at, written.source.as_str(), set, said);
+                writable_release(ctx, &at, path, set, said);
             }
             read_only = true;
         }
         source
-    } else if source.starts_with(['/', '~', '\\']) || source.contains('\\') {
-        let path = host::path(ctx, &at, source, &target)?;
+    } else if path.starts_with(['/', '~', '\\']) || path.contains('\\') {
+        let path = host::path(ctx, &at, path, &target)?;
         if !read_only {
             said.read_only_host.insert(path.clone());
         }
         read_only = true;
         MountSource::Host(path)
-    } else if source.is_empty() {
+    } else if path.is_empty() {
         anonymous(ctx, &at, &target, said)
     } else {
-        named(ctx, &at, source)?
+        named(ctx, &at, path)?
     };
     Some(Mount {
         target,
@@ -422,7 +425,7 @@ fn named(ctx: &Context<'_>, at: &At, source: &str) -> Option<MountSource> {
         return None;
     }
     match ctx.top.volumes.get(source) {
-        Some(true) => {
+        Some(Volume::Own) => {
             ctx.use_volume(VolumeUse {
                 name: source.to_owned(),
                 origin: source.to_owned(),
@@ -431,7 +434,7 @@ fn named(ctx: &Context<'_>, at: &At, source: &str) -> Option<MountSource> {
             Some(MountSource::Volume(source.to_owned()))
         }
         // Its own declaration is the finding.
-        Some(false) => {
+        Some(Volume::Bad | Volume::Path(_)) => {
             ctx.spoil();
             None
         }

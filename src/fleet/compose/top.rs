@@ -15,14 +15,25 @@ use crate::text::Safe;
 /// uses it is not told that it is unknown.
 #[derive(Debug, Clone, Default)]
 pub struct Top {
-    /// Named volumes, and whether they can be used.
-    pub volumes: BTreeMap<String, bool>,
+    /// Named volumes.
+    pub volumes: BTreeMap<String, Volume>,
     /// Networks, and whether they can be used.
     pub networks: BTreeMap<String, bool>,
     /// Configs.
     pub configs: BTreeMap<String, Option<FileSet>>,
     /// Secrets.
     pub secrets: BTreeMap<String, Option<FileSet>>,
+}
+
+/// What a named volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Volume {
+    /// The tenant's own.
+    Own,
+    /// Another name for a `./path`, as it is written.
+    Path(String),
+    /// It cannot be used.
+    Bad,
 }
 
 /// Adds a note about a key that means less here.
@@ -54,9 +65,9 @@ pub fn refuse(reader: &Reader, fields: &Fields<'_, '_>, key: &'static str, why: 
 /// Reads the declarations of a file's interpolated root.
 pub fn read(reader: &Reader, root: &Node, release: &ReleaseFiles, values: &Values<'_>) -> Top {
     let mut top = Top::default();
-    each(reader, root, "volumes", |name, at, node| {
-        let good = volume(reader, name, at, node);
-        top.volumes.insert(name.to_owned(), good);
+    each(reader, root, "volumes", |name, _, node| {
+        let volume = volume(reader, name, node, values);
+        top.volumes.insert(name.to_owned(), volume);
     });
     each(reader, root, "networks", |name, at, node| {
         let good = network(reader, name, at, node);
@@ -108,12 +119,14 @@ pub fn is_name(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-fn volume(reader: &Reader, name: &str, _at: &At, node: Option<&Node>) -> bool {
-    let Some(node) = node else { return true };
+fn volume(reader: &Reader, name: &str, node: Option<&Node>, values: &Values<'_>) -> Volume {
+    let Some(node) = node else {
+        return Volume::Own;
+    };
     let what = format!("the volume `{name}`");
     let before = reader.errors();
     let Some(fields) = reader.fields(node, &what) else {
-        return false;
+        return Volume::Bad;
     };
     refuse(
         reader,
@@ -122,13 +135,21 @@ fn volume(reader: &Reader, name: &str, _at: &At, node: Option<&Node>) -> bool {
         "is not carried out: every volume belongs to one tenant",
         "remove it; ringfence makes the volume for each tenant",
     );
-    refuse(
-        reader,
-        &fields,
-        "driver_opts",
-        "is not carried out: it could reach the host's files",
-        "remove it; volumes lie where the engine keeps them",
-    );
+    let options = fields.get("driver_opts");
+    let path = options.and_then(bound_path);
+    // Where a tenant says which path it is, it is judged with the tenant.
+    let open = options
+        .and_then(|o| o.get("device"))
+        .is_some_and(|d| values.is_open(&d.at));
+    if path.is_none() && !open {
+        refuse(
+            reader,
+            &fields,
+            "driver_opts",
+            "is not carried out: it could reach the host's files",
+            "remove it; volumes lie where the engine keeps them",
+        );
+    }
     if let Some(driver) = fields.get("driver")
         && driver.scalar() != Some("local")
     {
@@ -151,7 +172,32 @@ fn volume(reader: &Reader, name: &str, _at: &At, node: Option<&Node>) -> bool {
         }
     }
     fields.finish();
-    reader.errors() == before
+    match path {
+        _ if reader.errors() > before => Volume::Bad,
+        Some(path) => Volume::Path(path),
+        None => Volume::Own,
+    }
+}
+
+/// `{type: none, o: bind, device: ./path}` is a mount of that path under a name.
+fn bound_path(options: &Node) -> Option<String> {
+    let of = |key| options.get(key).and_then(Node::scalar).unwrap_or_default();
+    let known = options
+        .entries()?
+        .iter()
+        .all(|(k, _)| matches!(k.text.as_str(), "type" | "o" | "device"));
+    let mut how = of("o").split(',').map(str::trim);
+    let bind = of("o").contains("bind") && how.all(|o| matches!(o, "bind" | "rbind" | "rw"));
+    let device = of("device");
+    let relative = !device.is_empty() && !device.starts_with(['/', '~']) && !device.contains(['\\', ':']);
+    if !(known && bind && relative && matches!(of("type"), "none" | "bind")) {
+        return None;
+    }
+    Some(if device.starts_with('.') {
+        device.to_owned()
+    } else {
+        format!("./{device}")
+    })
 }
 
 fn network(reader: &Reader, name: &str, at: &At, node: Option<&Node>) -> bool {

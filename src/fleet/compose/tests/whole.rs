@@ -90,6 +90,48 @@ fn a_service_that_uses_a_refused_volume_or_network_is_absent() {
 }
 
 #[test]
+fn a_volume_that_binds_a_path_is_a_mount_of_that_path() {
+    let of = |options: &str, held: &[(&str, &str)]| {
+        let text = format!(
+            "services: {{s: {{image: i, volumes: [\"x:/t\"]}}}}\nvolumes: {{x: {{driver: local, driver_opts: {options}}}}}\n"
+        );
+        let mut files = vec![("t.yaml", text.as_str())];
+        files.extend(held);
+        let (compose, findings) = read(&files);
+        let services = compose.resolve(&vars(), &Reader::new());
+        let mount = services
+            .get("s")
+            .map(|s| (s.mounts[0].source.clone(), s.mounts[0].read_only));
+        (mount, findings.count(Severity::Error))
+    };
+    let own = |name: &str| Some((service::MountSource::Volume(name.to_owned()), false));
+    assert_eq!(
+        of("{type: none, o: bind, device: ./data/db}", &[]),
+        (own("data-db"), 0)
+    );
+    assert_eq!(
+        of(
+            "{type: none, o: \"rw,bind\", device: \"data/${TENANT_SLUG}\"}",
+            &[]
+        ),
+        (own("data-acme"), 0)
+    );
+    let (held, errors) = of("{type: none, o: bind, device: ./conf}", &[("conf/a", "a")]);
+    assert!(
+        matches!(held, Some((service::MountSource::Release(_), true))) && errors == 0,
+        "{held:?}"
+    );
+    for options in [
+        "{type: none, o: bind, device: /srv}",
+        "{type: nfs, o: \"addr=h\", device: \":/srv\"}",
+        "{type: none, o: \"bind,uid=1\", device: ./x}",
+        "{type: none, o: bind, device: ./x, more: y}",
+    ] {
+        assert_eq!(of(options, &[]), (None, 1), "{options}");
+    }
+}
+
+#[test]
 fn a_config_may_hold_a_tenants_values() {
     let text = "services: {s: {image: i, configs: [c]}}\nconfigs: {c: {content: \"for ${TENANT_SLUG}\"}}\n";
     let (compose, findings) = read(&[("t.yaml", text)]);
