@@ -345,8 +345,11 @@ fn relative(ctx: &Context<'_>, at: &At, source: &str, said: &mut Said) -> Option
     let path = match ctx.release.locate(source) {
         Ok(path) => path,
         Err(bad) => {
-            top::bad_path(ctx.reader, at, source, bad);
-            return None;
+            let Some(path) = ctx.release.outside(source) else {
+                top::bad_path(ctx.reader, at, source, bad);
+                return None;
+            };
+            return own_volume(ctx, at, &path, said);
         }
     };
     match ctx.release.find(&path) {
@@ -355,24 +358,17 @@ fn relative(ctx: &Context<'_>, at: &At, source: &str, said: &mut Said) -> Option
             top::unusable(ctx.reader, at, &path, why);
             None
         }
-        Found::Nothing => {
-            let Some(name) = sanitised(&path) else {
-                wrong(ctx, at, "no volume can be named after this path");
-                return None;
-            };
-            own_volume(ctx, at, &path, &name, said);
-            ctx.use_volume(VolumeUse {
-                name: name.clone(),
-                origin: format!("./{path}"),
-                at: at.clone(),
-            });
-            Some(MountSource::Volume(name))
-        }
+        Found::Nothing => own_volume(ctx, at, &format!("./{path}"), said),
     }
 }
 
-/// What looks like a file is a configuration that is missing, more often than data.
-fn own_volume(ctx: &Context<'_>, at: &At, path: &str, name: &str, said: &mut Said) {
+/// A path that the release does not hold is the tenant's own volume. What looks like a file is a configuration that is
+/// missing, more often than data.
+fn own_volume(ctx: &Context<'_>, at: &At, path: &str, said: &mut Said) -> Option<MountSource> {
+    let Some(name) = sanitised(path) else {
+        wrong(ctx, at, "no volume can be named after this path");
+        return None;
+    };
     let last = path.rsplit('/').next().unwrap_or(path);
     let is_file = last
         .rsplit_once('.')
@@ -383,18 +379,28 @@ fn own_volume(ctx: &Context<'_>, at: &At, path: &str, name: &str, said: &mut Sai
             Finding::warning(
                 "looks-like-a-file",
                 at.clone(),
-                format!("`./{shown}` looks like a file, but the release does not hold it: it becomes the volume `{name}`, a directory"),
+                format!("`{shown}` looks like a file, but the release does not hold it: it becomes the volume `{name}`, a directory"),
             )
-            .help(format!("commit `{}{shown}`, if it is a file", release::FOLDER)),
+            .help(match path.strip_prefix("./") {
+                Some(path) => format!("commit `{}{}`, if it is a file", release::FOLDER, Safe::new(path)),
+                None => format!("if it is a file, commit it below `{}`, and name it there", release::FOLDER),
+            }),
         );
     } else if !ctx.values.is_open(at) {
-        said.own.insert(format!("./{path}"));
+        said.own.insert(path.to_owned());
     }
+    ctx.use_volume(VolumeUse {
+        name: name.clone(),
+        origin: path.to_owned(),
+        at: at.clone(),
+    });
+    Some(MountSource::Volume(name))
 }
 
 /// `[a-z0-9][a-z0-9_.-]*` of a path.
 fn sanitised(path: &str) -> Option<String> {
     let text: String = path
+        .trim_start_matches("../")
         .to_lowercase()
         .chars()
         .map(|c| match c {
@@ -551,6 +557,8 @@ mod tests {
             ("data", Some("data")),
             ("data/db", Some("data-db")),
             (".config/My App", Some("config-my-app")),
+            ("./data", Some("data")),
+            ("../../data/x", Some("data-x")),
             ("_x", Some("x")),
             ("...", None),
             ("ä", None),

@@ -10,6 +10,19 @@ use crate::digest::Digest;
 /// The folder that Compose files lie in; `./` in them is this folder.
 pub const FOLDER: &str = "desired/services/";
 
+/// What a fleet holds outside of the folder: one folder up, and two.
+const BESIDE: [&[&str]; 2] = [
+    &[
+        "tenants",
+        "services",
+        "spirits",
+        "secrets",
+        "plans.yaml",
+        "packages.yaml",
+    ],
+    &["desired", "rings", "stacks", "ringfence.yaml", ".git"],
+];
+
 #[derive(Debug, Clone)]
 struct Held {
     kind: EntryKind,
@@ -93,6 +106,26 @@ impl ReleaseFiles {
     /// It leaves the folder, or holds what no path may hold.
     pub fn locate(&self, path: &str) -> Result<String, BadPath> {
         normalise(&format!("{}{path}", self.start))
+    }
+
+    /// A relative path that leaves the folder and names nothing of the fleet's: `../` as often as needed, and the rest.
+    pub fn outside(&self, path: &str) -> Option<String> {
+        let mut parts: Vec<&str> = Vec::new();
+        let mut up = 0usize;
+        for part in self.start.split('/').chain(path.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => up += usize::from(parts.pop().is_none()),
+                part => parts.push(part),
+            }
+        }
+        let first = parts.first()?;
+        let ours = up
+            .checked_sub(1)
+            .and_then(|i| BESIDE.get(i))
+            .is_some_and(|names| names.iter().any(|n| n == first));
+        let rest = normalise(&parts.join("/")).ok()?;
+        (up > 0 && !ours).then(|| format!("{}{rest}", "../".repeat(up)))
     }
 
     /// What a normalised path names. The empty path is the folder itself.

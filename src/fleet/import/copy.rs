@@ -84,6 +84,10 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
     };
     for mention in mentions(&root, &work.dotenv(folder)) {
         let Some(target) = normalise(folder, &mention.path) else {
+            if let Use::Mount(_) = mention.use_ {
+                let at = text.at(&mention.at);
+                work.changes.push(outside(at, &mention.path));
+            }
             continue;
         };
         if work.copies.contains_key(&target) || work.texts.contains_key(&target) {
@@ -124,6 +128,16 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
             _ => {}
         }
     }
+}
+
+/// What lies outside of the project stays there.
+fn outside(at: At, path: &str) -> Finding {
+    let message = format!(
+        "`{}` lies outside of the project: it becomes a volume of the tenant's own, which is empty",
+        Safe::new(path)
+    );
+    Finding::warning("left-out", at, message)
+        .help("copy the data into the volume once it is made, with `docker cp`; a file belongs beside the Compose file")
 }
 
 fn one(work: &mut Work, at: At, target: &str, file: (Vec<u8>, bool), use_: Use) {

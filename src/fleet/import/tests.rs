@@ -235,6 +235,19 @@ fn a_file_that_another_extends_is_taken_along_and_does_not_run() {
 }
 
 #[test]
+fn what_lies_outside_of_the_project_is_an_empty_volume_and_said_to_be_one() {
+    let compose = "services: {web: {image: i, volumes: [\"../data:/data\"]}}\n";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert_eq!(
+        said,
+        [
+            "left-out compose.yaml:1:38 `../data` lies outside of the project: it becomes a volume of the tenant's own, which is empty"
+        ]
+    );
+}
+
+#[test]
 fn paths_with_variables_that_have_values_are_taken_along() {
     let compose = "services: {web: {extends: {file: \"${F:-common}.yml\", service: \"$KIND\"}, volumes: [\"./${C:-conf}/x:/x:ro\"]}}\n";
     let beside: &[(&str, &[u8])] = &[

@@ -313,7 +313,11 @@ fn mounts_that_reach_the_host_are_refused() {
         ),
         ("volumes: [/run/podman/podman.sock:/x]", "engine-socket"),
         ("volumes: [../../rings:/t]", "path"),
-        ("volumes: [./a/../../x:/t]", "path"),
+        ("volumes: [./a/../../tenants:/t]", "path"),
+        ("volumes: [../secrets/acme:/t]", "path"),
+        ("volumes: [../../..:/t]", "path"),
+        ("volumes: [\"..:/t\"]", "path"),
+        ("env_file: ../x.env", "path"),
         ("volumes: [v:/sys/fs]", "mount-target"),
         ("volumes: [v:/dev]", "mount-target"),
         ("volumes: [v:/run/ringfence]", "mount-target"),
@@ -323,6 +327,30 @@ fn mounts_that_reach_the_host_are_refused() {
     ] {
         assert_eq!(one(lines), (None, vec![code]), "{lines}");
     }
+}
+
+#[test]
+fn a_path_outside_the_folder_is_the_tenants_own_volume_and_never_read() {
+    for (path, name) in [
+        ("../data", "data"),
+        ("./a/../../Data/db", "data-db"),
+        ("../../media", "media"),
+        ("../../../srv/x/", "srv-x"),
+    ] {
+        let service = good(&format!("volumes: [\"{path}:/t:ro\"]"));
+        assert_eq!(
+            service.mounts[0].source,
+            MountSource::Volume(name.to_owned()),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        one("volumes: [../x:/a, ./x:/b]").1,
+        ["means-less", "volume-clash"]
+    );
+    let (service, codes) = one("volumes: [../nginx.conf:/a]");
+    assert!(service.is_some());
+    assert_eq!(codes, ["looks-like-a-file"]);
 }
 
 #[test]
