@@ -19,7 +19,8 @@ pub const MAX_FILE: usize = 1 << 20;
 pub const MAX_NODES: usize = 20_000;
 const MAX_DEPTH: usize = 32;
 const MAX_ANCHORS: usize = 32;
-const MAX_ALIASES: usize = 64;
+/// Each is counted with all that it stands for: this only bounds how often that is done.
+const MAX_ALIASES: usize = 512;
 
 /// A node of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -566,6 +567,12 @@ mod tests {
         let (node, findings) = read(&text);
         assert!(node.is_none());
         assert!(findings[0].starts_with("budget"), "{findings:?}");
+        // Many small ones do no harm; too many do not go on either.
+        let many = |n: usize| format!("a: &a {{x: 1}}\nb: [{}]\n", vec!["*a"; n].join(","));
+        assert!(read(&many(400)).1.is_empty());
+        assert!(read(&many(513)).1[0].contains("more than 512 aliases"));
+        let large = format!("a: &a [{}]\nb: [{}]\n", vec!["x"; 1000].join(","), vec!["*a"; 30].join(","));
+        assert!(read(&large).1[0].contains("nodes"));
         let deep = "[".repeat(100_000);
         assert!(read(&deep).0.is_none());
     }
