@@ -58,6 +58,9 @@ fn refuse(schema: &mut Value) {
         let nothing = json!({ "description": description, "enum": [null, false, "", [], {}] });
         keys.insert((*key).to_owned(), nothing);
     }
+    if let Some(Value::Array(words)) = keys.get_mut("runtime").and_then(|r| r.get_mut("enum")) {
+        words.push(json!("runc"));
+    }
 }
 
 #[cfg(test)]

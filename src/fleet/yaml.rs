@@ -258,6 +258,11 @@ enum Body {
     },
 }
 
+/// `!!merge <<` is `<<`, as some programs write it.
+fn is_merge_key(event: &Event<'_>) -> bool {
+    matches!(event, Event::Scalar(text, _, _, Some(tag)) if text == "<<" && tag.original() == "!!merge")
+}
+
 impl Builder<'_> {
     fn range(&self, span: &Span) -> Range<usize> {
         let len = self.source.text.len();
@@ -281,6 +286,7 @@ impl Builder<'_> {
                 tag.core_suffix(),
                 Some("str" | "int" | "float" | "bool" | "null" | "map" | "seq")
             )
+            && !is_merge_key(event)
         {
             let at = self.at(range.clone());
             self.findings.push(
@@ -549,12 +555,14 @@ mod tests {
 
     #[test]
     fn merge_keys_and_anchors_are_resolved() {
-        let (node, findings) = read("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n");
-        assert!(findings.is_empty(), "{findings:?}");
-        let node = node.unwrap();
-        let used = node.get("use").unwrap();
-        assert_eq!(used.get("x").unwrap().scalar(), Some("1"));
-        assert_eq!(used.get("y").unwrap().scalar(), Some("3"));
+        for key in ["<<", "!!merge <<"] {
+            let (node, findings) = read(&format!("base: &b {{x: 1, y: 2}}\nuse:\n  {key}: *b\n  y: 3\n"));
+            assert!(findings.is_empty(), "{findings:?}");
+            let node = node.unwrap();
+            let used = node.get("use").unwrap();
+            assert_eq!(used.get("x").unwrap().scalar(), Some("1"));
+            assert_eq!(used.get("y").unwrap().scalar(), Some("3"));
+        }
     }
 
     #[test]
@@ -571,7 +579,11 @@ mod tests {
         let many = |n: usize| format!("a: &a {{x: 1}}\nb: [{}]\n", vec!["*a"; n].join(","));
         assert!(read(&many(400)).1.is_empty());
         assert!(read(&many(513)).1[0].contains("more than 512 aliases"));
-        let large = format!("a: &a [{}]\nb: [{}]\n", vec!["x"; 1000].join(","), vec!["*a"; 30].join(","));
+        let large = format!(
+            "a: &a [{}]\nb: [{}]\n",
+            vec!["x"; 1000].join(","),
+            vec!["*a"; 30].join(",")
+        );
         assert!(read(&large).1[0].contains("nodes"));
         let deep = "[".repeat(100_000);
         assert!(read(&deep).0.is_none());

@@ -1,6 +1,7 @@
 //! The keys of a service that are not carried out, each with the reason and the next step, and those that mean less.
 
 use super::super::read::{Fields, Reader};
+use super::super::yaml::Node;
 use super::top::{note, refuse, says_something};
 
 const NO_HOST: &str = "is not carried out: a tenant's container gets no rights on the host";
@@ -108,7 +109,12 @@ const NOTED: &[(&str, &str)] = &[
 
 /// Reports them.
 pub fn read(reader: &Reader, fields: &Fields<'_, '_>) {
-    for (key, why, help) in REFUSED {
+    // The engine's own runtime, by its name.
+    let runc = matches!(
+        fields.get("runtime").and_then(Node::scalar),
+        Some("runc" | "io.containerd.runc.v2")
+    );
+    for (key, why, help) in REFUSED.iter().filter(|(key, ..)| !(runc && *key == "runtime")) {
         refuse(reader, fields, key, why, help);
     }
     for (key, message) in NOTED {

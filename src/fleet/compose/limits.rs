@@ -91,15 +91,19 @@ fn deploy(ctx: &Context<'_>, node: &Node) -> (Limits, Option<Restart>) {
     {
         one_only(ctx.reader, &fields.key_at("replicas"), "replicas");
     }
-    if let Some(mode) = fields.get("mode")
-        && mode.scalar() != Some("replicated")
-    {
-        ctx.reader.error(
+    match fields.get("mode").map(|mode| (mode, mode.scalar())) {
+        None | Some((_, Some("replicated"))) => {}
+        Some((_, Some("global"))) => note(
+            ctx.reader,
+            &fields.key_at("mode"),
+            "`mode: global` is one container: a ring's target is one engine",
+        ),
+        Some((mode, _)) => ctx.reader.error(
             "not-carried-out",
             &mode.at,
-            "only the mode `replicated` is carried out",
+            "only the modes `replicated` and `global` are carried out",
             "remove it; a service that others wait for with `service_completed_successfully` runs once",
-        );
+        ),
     }
     for (key, message) in [
         ("endpoint_mode", "`endpoint_mode` means nothing on one engine"),
@@ -216,6 +220,10 @@ fn restart_policy(ctx: &Context<'_>, node: &Node) -> Option<Restart> {
                 ("none", Restart::No),
                 ("on-failure", Restart::OnFailure(attempts)),
                 ("any", Restart::Always),
+                // The words of `restart`, which mean the same.
+                ("no", Restart::No),
+                ("always", Restart::Always),
+                ("unless-stopped", Restart::UnlessStopped),
             ],
         )
     });

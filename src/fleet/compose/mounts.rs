@@ -536,6 +536,14 @@ pub fn check_nested(ctx: &Context<'_>, mounts: &[Mount]) {
 /// Adds a mount, unless its target is taken.
 pub fn add(ctx: &Context<'_>, out: &mut Vec<Mount>, mount: Mount) {
     if let Some(first) = out.iter().find(|m| m.target == mount.target) {
+        let same = Mount {
+            at: mount.at.clone(),
+            ..first.clone()
+        };
+        if same == mount {
+            note(ctx.reader, &mount.at, format!("the same mount stands at {}", first.at));
+            return;
+        }
         ctx.reader.error(
             "duplicate-mount",
             &mount.at,

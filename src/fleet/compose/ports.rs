@@ -128,7 +128,7 @@ fn short(text: &str) -> Result<Entry, String> {
     };
     let host = if host.is_empty() { None } else { Some(range(host)?) };
     Ok(Entry {
-        ip: ip.map(str::to_owned),
+        ip: ip.filter(|ip| !ip.is_empty()).map(str::to_owned),
         host,
         container,
         protocol,
@@ -145,9 +145,11 @@ fn long(reader: &Reader, node: &Node) -> Option<Entry> {
     };
     let host = fields.get("published").map(number);
     let ip = fields.get("host_ip").map(|n| reader.string(n).map(|t| t.value));
-    let protocol = fields
-        .get("protocol")
-        .map_or(Some(Protocol::Tcp), |n| reader.one_of(n, PROTOCOLS));
+    let protocol = fields.get("protocol").map_or(Some(Protocol::Tcp), |n| {
+        let word = n.scalar().unwrap_or_default();
+        let known = PROTOCOLS.iter().find(|(w, _)| w.eq_ignore_ascii_case(word));
+        known.map_or_else(|| reader.one_of(n, PROTOCOLS), |(_, p)| Some(*p))
+    });
     // Names for people change nothing that is published.
     for key in ["name", "app_protocol"] {
         let _ = fields.get(key);
@@ -163,7 +165,7 @@ fn long(reader: &Reader, node: &Node) -> Option<Entry> {
     fields.finish();
     Some(Entry {
         ip: match ip {
-            Some(ip) => Some(ip?),
+            Some(ip) => Some(ip?).filter(|ip| !ip.is_empty()),
             None => None,
         },
         host: match host {
@@ -288,6 +290,7 @@ mod tests {
                 (ip("127.0.0.1"), Some(8080), 80, Protocol::Tcp),
             ),
             ("127.0.0.1::80", (ip("127.0.0.1"), None, 80, Protocol::Tcp)),
+            (":8080:80", (None, Some(8080), 80, Protocol::Tcp)),
             ("[::1]:8080:80", (ip("[::1]"), Some(8080), 80, Protocol::Tcp)),
             ("3306:3306", (None, Some(3306), 3306, Protocol::Tcp)),
             ("8000-8002:9000-9002/tcp", (None, Some(8000), 9000, Protocol::Tcp)),

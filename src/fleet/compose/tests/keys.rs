@@ -330,6 +330,38 @@ fn mounts_that_reach_the_host_are_refused() {
 }
 
 #[test]
+fn what_says_the_same_in_other_words_is_taken() {
+    let port = |lines: &str| {
+        let ports = good(lines).ports;
+        (ports[0].ip.clone(), ports[0].host, ports[0].protocol)
+    };
+    let local = |protocol| ("127.0.0.1".to_owned(), Some(443), protocol);
+    assert_eq!(port("ports: [\"${HTTPS_BIND:-}:443:443\"]"), local(Protocol::Tcp));
+    assert_eq!(
+        port("ports: [{target: 443, published: 443, host_ip: \"\", protocol: UDP}]"),
+        local(Protocol::Udp)
+    );
+    for (word, want) in [
+        ("always", Restart::Always),
+        ("\"no\"", Restart::No),
+        ("unless-stopped", Restart::UnlessStopped),
+    ] {
+        let lines = format!("deploy: {{restart_policy: {{condition: {word}}}}}");
+        assert_eq!(good(&lines).restart, want);
+    }
+    let (service, codes) = one("deploy: {mode: global}");
+    assert!(service.is_some());
+    assert_eq!(codes, ["means-less"]);
+    assert_eq!(one("deploy: {mode: global-job}").1, ["not-carried-out"]);
+    assert_eq!(one("runtime: runc").1, Vec::<&str>::new());
+    assert_eq!(one("runtime: nvidia").1, ["not-carried-out"]);
+    let (service, codes) = one("volumes: [\"v:/t\", \"v:/t/\"]");
+    assert_eq!(service.unwrap().mounts.len(), 1);
+    assert_eq!(codes, ["means-less"]);
+    assert_eq!(one("volumes: [\"v:/t\", \"v:/t:ro\"]").1, ["duplicate-mount"]);
+}
+
+#[test]
 fn a_path_outside_the_folder_is_the_tenants_own_volume_and_never_read() {
     for (path, name) in [
         ("../data", "data"),
