@@ -342,7 +342,7 @@ impl File {
         let Some(root) = &self.root else {
             return Top::default();
         };
-        let root = values.node(reader, root);
+        let root = values.top(reader, root);
         top::read(reader, &root, &self.origin.release, values)
     }
 }

@@ -541,7 +541,11 @@ pub fn add(ctx: &Context<'_>, out: &mut Vec<Mount>, mount: Mount) {
             ..first.clone()
         };
         if same == mount {
-            note(ctx.reader, &mount.at, format!("the same mount stands at {}", first.at));
+            note(
+                ctx.reader,
+                &mount.at,
+                format!("the same mount stands at {}", first.at),
+            );
             return;
         }
         ctx.reader.error(

@@ -27,6 +27,9 @@ const PASSED_ON: &[&str] = &[
     "labels",
 ];
 
+/// Keys of a service that only name it: as good as absent when a variable has no value.
+const NAMES: &[&str] = &["container_name", "hostname"];
+
 /// What a variable without a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blank {
@@ -34,6 +37,8 @@ enum Blank {
     Refused,
     /// The empty text, with a warning.
     Empty,
+    /// All of the text that it stands in is left out, with a warning.
+    Dropped,
 }
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
@@ -99,9 +104,13 @@ impl<'a> Values<'a> {
     /// The same for a variable of a text that only the service's own processes read: unless the text insists on a
     /// value, or it is one of ours, it is empty. True: that was all.
     pub fn blank(&self, reader: &Reader, at: &At, problem: &Problem) -> bool {
+        self.without(reader, at, problem, "is left out here")
+    }
+
+    fn without(&self, reader: &Reader, at: &At, problem: &Problem, what: &str) -> bool {
         match problem {
             Problem::Missing(name, None) if self.tenant.is_some() && !is_ours(name) => {
-                reader.report(empty(at, name));
+                reader.report(empty(at, name, what));
                 true
             }
             _ => {
@@ -117,10 +126,10 @@ impl<'a> Values<'a> {
             return self.node(reader, node);
         };
         let entries = entries.iter().map(|(key, value)| {
-            let blank = if PASSED_ON.contains(&key.text.as_str()) {
-                Blank::Empty
-            } else {
-                Blank::Refused
+            let blank = match key.text.as_str() {
+                key if PASSED_ON.contains(&key) => Blank::Empty,
+                key if NAMES.contains(&key) => Blank::Dropped,
+                _ => Blank::Refused,
             };
             (key.clone(), self.with(reader, value, blank))
         });
@@ -128,6 +137,25 @@ impl<'a> Values<'a> {
             kind: Kind::Map(entries.collect()),
             at: node.at.clone(),
         }
+    }
+
+    /// What a file declares beside its services. The names of networks and volumes mean nothing here.
+    pub fn top(&self, reader: &Reader, node: &Node) -> Node {
+        let each = |node: &Node, f: &dyn Fn(&str, &Node) -> Node| match &node.kind {
+            Kind::Map(entries) => Node {
+                kind: Kind::Map(entries.iter().map(|(k, v)| (k.clone(), f(&k.text, v))).collect()),
+                at: node.at.clone(),
+            },
+            _ => self.node(reader, node),
+        };
+        let of_one = |key: &str, node: &Node| match key {
+            "name" => self.with(reader, node, Blank::Dropped),
+            _ => self.node(reader, node),
+        };
+        each(node, &|section, all| match section {
+            "networks" | "volumes" => each(all, &|_, one| each(one, &of_one)),
+            _ => self.node(reader, all),
+        })
     }
 
     /// A node with the variables of its scalars replaced; each needs a value.
@@ -168,10 +196,13 @@ impl<'a> Values<'a> {
             Ok(template) => template.fill(&|name| self.get(name)),
             Err(problem) => (String::new(), vec![problem]),
         };
-        let mut good = true;
+        let mut good = blank != Blank::Dropped || problems.is_empty();
         for problem in &problems {
             good &= match problem {
                 Problem::Missing(..) if blank == Blank::Empty => self.blank(reader, at, problem),
+                Problem::Missing(..) if blank == Blank::Dropped => {
+                    self.without(reader, at, problem, "this name is left out")
+                }
                 Problem::Missing(..) => {
                     self.missing(reader, at, problem);
                     false
@@ -201,11 +232,11 @@ pub fn is_ours(name: &str) -> bool {
 }
 
 /// A variable without a value is the empty text.
-fn empty(at: &At, name: &str) -> Finding {
+fn empty(at: &At, name: &str, what: &str) -> Finding {
     Finding::warning(
         MISSING,
         at.clone(),
-        format!("the variable `{name}` has no value and is left out here"),
+        format!("the variable `{name}` has no value and {what}"),
     )
     .help(format!(
         "{}; `${{{name}:?}}` insists on a value",

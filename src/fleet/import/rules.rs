@@ -406,6 +406,14 @@ impl Place<'_> {
 
     /// A variable without a value gets the empty one, as Compose has it, or what its place needs.
     fn variable(&self, parts: &[Part<'_>], given: &[(String, String)]) -> Answer {
+        let named = matches!(
+            parts.get(2).and_then(|p| p.key),
+            Some("container_name" | "hostname" | "name")
+        );
+        if named && self.finding.severity == Severity::Warning {
+            // Half a name is worse than none.
+            return Answer::None;
+        }
         // One that was given the empty value, which is not enough here, is given anew.
         let answer = names(parts).into_iter().find_map(|(name, required)| {
             let named = self.finding.message.contains(&format!("`{name}`"));

@@ -248,6 +248,20 @@ fn what_lies_outside_of_the_project_is_an_empty_volume_and_said_to_be_one() {
 }
 
 #[test]
+fn a_name_whose_variable_has_no_value_stays_as_it_is() {
+    let compose = "services: {web: {image: i, container_name: \"${P}_web\", networks: [n]}}\nnetworks: {n: {name: \"${P}_n\"}}\n";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(said, Vec::<String>::new());
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    let codes: Vec<_> = imported.remaining.iter().map(|f| f.code).collect();
+    assert_eq!(
+        codes.iter().filter(|c| **c == "missing-variable").count(),
+        2,
+        "{codes:?}"
+    );
+}
+
+#[test]
 fn paths_with_variables_that_have_values_are_taken_along() {
     let compose = "services: {web: {extends: {file: \"${F:-common}.yml\", service: \"$KIND\"}, volumes: [\"./${C:-conf}/x:/x:ro\"]}}\n";
     let beside: &[(&str, &[u8])] = &[

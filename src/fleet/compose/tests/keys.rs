@@ -330,6 +330,34 @@ fn mounts_that_reach_the_host_are_refused() {
 }
 
 #[test]
+fn a_name_whose_variable_has_no_value_is_left_out() {
+    for lines in [
+        "container_name: ${NO}-web",
+        "hostname: \"$NO\"",
+        "container_name: web\nhostname: ${NO}.example.org",
+    ] {
+        let (service, mut codes) = one(lines);
+        let service = service.unwrap_or_else(|| panic!("{lines}: {codes:?}"));
+        assert_eq!(service.hostname, None, "{lines}");
+        codes.retain(|c| *c != "means-less");
+        assert_eq!(codes, ["missing-variable"], "{lines}");
+    }
+    // One of ours, and one that is insisted on.
+    assert!(one("container_name: \"${TENANT_NO}\"").0.is_none());
+    assert!(one("container_name: ${NO:?}").0.is_none());
+    let text = "services: {s: {image: i, networks: [n], volumes: [\"v:/v\"]}}\nnetworks: {n: {name: \"${NO}_n\"}}\nvolumes: {v: {name: $NO}}\n";
+    let reader = Reader::new();
+    let compose = ComposeFiles::read(&tree(&[("t.yaml", text)]), &reader);
+    assert!(!told(reader).has_errors());
+    let reader = Reader::new();
+    assert_eq!(compose.resolve(&vars(), &reader).len(), 1);
+    let said: Vec<_> = told(reader).iter().map(|f| (f.severity, f.code)).collect();
+    let warned = (Severity::Warning, "missing-variable");
+    assert_eq!(said.iter().filter(|s| **s == warned).count(), 2, "{said:?}");
+    assert!(!said.iter().any(|s| s.0 == Severity::Error), "{said:?}");
+}
+
+#[test]
 fn what_says_the_same_in_other_words_is_taken() {
     let port = |lines: &str| {
         let ports = good(lines).ports;
