@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{At, Finding, Findings, Severity, Spanned, did_you_mean};
 use crate::fleet::compose::service::{Limits, Scope};
 use crate::fleet::read::Reader;
+use crate::fleet::settings::AddressPool;
 use crate::fleet::stacks;
 use crate::fleet::tenants::{PlanTier, Tenant, TenantFiles, TenantState};
 use crate::fleet::{Base, Policy};
@@ -313,7 +314,22 @@ fn addresses(policy: &Policy, base: &Base, tenant: &Tenant, reader: &Reader) {
                     tenant.slug.value
                 ),
             )
-            .help("choose a smaller number for `address_pool.prefix` in ringfence.yaml")
+            .help(wider_pool(&policy.settings.address_pool, needed))
         });
     }
+}
+
+/// The line of ringfence.yaml that gives each tenant enough addresses.
+fn wider_pool(pool: &AddressPool, needed: usize) -> String {
+    let bits = (needed + 2).next_power_of_two().trailing_zeros();
+    let prefix = 32u32.saturating_sub(bits);
+    let (base, base_prefix) = (pool.base, pool.base_prefix);
+    if prefix > u32::from(base_prefix) {
+        return format!(
+            "write `address_pool: {{base: {base}/{base_prefix}, prefix: {prefix}}}` into ringfence.yaml"
+        );
+    }
+    format!(
+        "write `address_pool: {{base: …, prefix: {prefix}}}` into ringfence.yaml, with a base that holds several such subnets"
+    )
 }

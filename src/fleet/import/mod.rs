@@ -250,16 +250,20 @@ impl Work {
 
     /// A project of many services needs a larger subnet for its tenant. False: it is not that.
     fn widen(&mut self, findings: &Findings) -> bool {
-        let full = findings.iter().any(|f| f.code == "subnet-full");
+        let full = findings.iter().find(|f| f.code == "subnet-full");
+        // The line that it asks for.
+        let line = full
+            .and_then(|f| f.help.as_deref()?.split('`').nth(1))
+            .filter(|line| !line.contains('…'));
         let Some((_, bytes)) = self.scaffold.iter_mut().find(|(p, _)| p == super::settings::PATH) else {
             return false;
         };
         let text = String::from_utf8_lossy(bytes).into_owned();
-        if !full || text.contains("address_pool") {
+        let Some(line) = line.filter(|_| !text.contains("address_pool")) else {
             return false;
-        }
-        let more = "# A tenant of this project has many services, and each needs two addresses while it is replaced.\naddress_pool: {base: 10.201.0.0/16, prefix: 24}\n";
-        *bytes = format!("{text}{more}").into_bytes();
+        };
+        let more = "# A tenant of this project has many services, and each needs two addresses while it is replaced.";
+        *bytes = format!("{text}{more}\n{line}\n").into_bytes();
         true
     }
 

@@ -294,10 +294,13 @@ fn a_project_of_the_first_format_gets_its_services_line() {
 
 #[test]
 fn many_services_get_a_larger_subnet() {
-    let compose: String = (0..20).map(|i| format!("  s{i}: {{image: i}}\n")).collect();
-    let (imported, _) = run(&[("compose.yaml", &format!("services:\n{compose}"))], &[]).unwrap();
-    let (settings, _) = &imported.files["ringfence.yaml"];
-    assert!(String::from_utf8_lossy(settings).contains("prefix: 24"));
+    for (count, prefix) in [(20, 26), (200, 23)] {
+        let compose: String = (0..count).map(|i| format!("  s{i}: {{image: i}}\n")).collect();
+        let (imported, _) = run(&[("compose.yaml", &format!("services:\n{compose}"))], &[]).unwrap();
+        let (settings, _) = &imported.files["ringfence.yaml"];
+        let line = format!("\naddress_pool: {{base: 10.201.0.0/16, prefix: {prefix}}}\n");
+        assert!(String::from_utf8_lossy(settings).contains(&line), "{count}");
+    }
 }
 
 #[test]
