@@ -39,7 +39,7 @@ pub fn volumes(ctx: &Context<'_>, node: &Node, key: &At, out: &mut Vec<Mount>) {
     for item in ctx.reader.list(node).unwrap_or_default() {
         let mount = match &item.kind {
             Kind::Map(_) => long(ctx, item, &mut said),
-            _ => short(ctx, item, &mut said).and_then(|w| resolve(ctx, &item.at, &w, &mut said)),
+            _ => short(ctx, item, &mut said).and_then(|w| resolve(ctx, (&item.at, &item.at), &w, &mut said)),
         };
         if let Some(mount) = mount {
             add(ctx, out, mount);
@@ -95,7 +95,7 @@ fn short(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Written> {
     let text = ctx.reader.string(item)?.value;
     if text.contains('\\') {
         // A drive letter's colon parts nothing.
-        host::path(ctx, &item.at, &text, "")?;
+        host::path(ctx, &item.at, &item.at, &text, "")?;
     }
     let mut parts = text.split(':');
     let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -245,7 +245,7 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
     if ctx.reader.errors() > before {
         return None;
     }
-    let source = source.map(|s| s.value).unwrap_or_default();
+    let (source, source_at) = source.map_or_else(|| (String::new(), item.at.clone()), |s| (s.value, s.at));
     match kind {
         Type::Tmpfs => Some(Mount {
             target: checked_target(ctx, &item.at, &target)?,
@@ -274,19 +274,30 @@ fn long(ctx: &Context<'_>, item: &Node, said: &mut Said) -> Option<Mount> {
                 read_only,
                 no_copy,
             };
-            resolve(ctx, &item.at, &written, said)
+            resolve(ctx, (&item.at, &source_at), &written, said)
         }
     }
 }
 
-/// Finds what a source means.
-fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Option<Mount> {
+/// Finds what a source means. Places are the mount's and its source's.
+fn resolve(
+    ctx: &Context<'_>,
+    (at, source_at): (&At, &At),
+    written: &Written,
+    said: &mut Said,
+) -> Option<Mount> {
     let at = at.clone();
-    let target = checked_target(ctx, &at, &written.target)?;
     let path = match ctx.top.volumes.get(&written.source) {
         Some(Volume::Path(path)) => path.as_str(),
         _ => written.source.as_str(),
     };
+    // Where both are wrong, the host's path is what is wrong.
+    let host_path = if path.starts_with(['/', '~']) || path.contains('\\') {
+        Some(host::path(ctx, &at, source_at, path, &written.target)?)
+    } else {
+        None
+    };
+    let target = checked_target(ctx, &at, &written.target)?;
     let mut read_only = written.read_only;
     let source = if path.starts_with('.') {
         let source = relative(ctx, &at, path, said)?;
@@ -297,8 +308,7 @@ fn resolve(ctx: &Context<'_>, at: &At, written: &Written, said: &mut Said) -> Op
             read_only = true;
         }
         source
-    } else if path.starts_with(['/', '~', '\\']) || path.contains('\\') {
-        let path = host::path(ctx, &at, path, &target)?;
+    } else if let Some(path) = host_path {
         if !read_only {
             said.read_only_host.insert(path.clone());
         }

@@ -8,6 +8,7 @@ use crate::diagnostic::Finding;
 
 mod extends;
 mod keys;
+mod mounts;
 mod options;
 mod whole;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::super::read::Reader;
 use super::super::yaml::{Kind, Node};
-use super::Vars;
 use super::template::{Problem, Template};
+use super::{Vars, host};
 use crate::diagnostic::{At, Finding};
 use crate::text::Safe;
 
@@ -39,6 +39,8 @@ enum Blank {
     Empty,
     /// All of the text that it stands in is left out, with a warning.
     Dropped,
+    /// An error, with help where a path begins with it.
+    Path,
 }
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
@@ -101,6 +103,15 @@ impl<'a> Values<'a> {
         self.unknown.borrow_mut().push(at.clone());
     }
 
+    /// The same for the variable that a mount begins with.
+    fn missing_root(&self, reader: &Reader, at: &At, problem: &Problem, name: &str) {
+        let own = Reader::new();
+        self.missing(&own, at, problem);
+        for finding in own.into_findings() {
+            reader.report(finding.help(host::of_variable(name)));
+        }
+    }
+
     /// The same for a variable of a text that only the service's own processes read: unless the text insists on a
     /// value, or it is one of ours, it is empty. True: that was all.
     pub fn blank(&self, reader: &Reader, at: &At, problem: &Problem) -> bool {
@@ -129,6 +140,7 @@ impl<'a> Values<'a> {
             let blank = match key.text.as_str() {
                 key if PASSED_ON.contains(&key) => Blank::Empty,
                 key if NAMES.contains(&key) => Blank::Dropped,
+                "volumes" => Blank::Path,
                 _ => Blank::Refused,
             };
             (key.clone(), self.with(reader, value, blank))
@@ -202,6 +214,12 @@ impl<'a> Values<'a> {
                 Problem::Missing(..) if blank == Blank::Empty => self.blank(reader, at, problem),
                 Problem::Missing(..) if blank == Blank::Dropped => {
                     self.without(reader, at, problem, "this name is left out")
+                }
+                Problem::Missing(name, _)
+                    if blank == Blank::Path && !is_ours(name) && host::first_variable(text) == Some(name) =>
+                {
+                    self.missing_root(reader, at, problem, name);
+                    false
                 }
                 Problem::Missing(..) => {
                     self.missing(reader, at, problem);
