@@ -78,7 +78,7 @@ pub fn import(
             }
             let services = report.base.services.declared().len();
             if services == 0 {
-                return Err(work.nothing_left());
+                return Err(work.nothing_left(files));
             }
             work.changes.tidy();
             return Ok(Imported {
@@ -92,7 +92,7 @@ pub fn import(
             .iter()
             .all(|f| work.texts.get(&f.path).is_none_or(|t| !has_services(t)));
         if all_out {
-            return Err(work.nothing_left());
+            return Err(work.nothing_left(files));
         }
         if !work.widen(&report.findings) && !work.answer(&report.findings) {
             let own = report.findings.iter().filter(|f| f.severity == Severity::Error);
@@ -104,7 +104,7 @@ pub fn import(
             return Err(all);
         }
     }
-    Err(work.nothing_left())
+    Err(work.nothing_left(files))
 }
 
 /// A change of one text.
@@ -379,13 +379,13 @@ impl Work {
         finding
     }
 
-    fn nothing_left(&mut self) -> Findings {
+    fn nothing_left(&mut self, files: &[ComposeFile]) -> Findings {
         let mut findings = std::mem::take(&mut self.changes);
-        let first = self.texts.values().next();
+        let first = files.first().and_then(|f| self.texts.get(&f.path));
         let at = first.map_or_else(|| At::new(&Source::new("", ""), 0..0), |t| t.at(&(0..0)));
         findings.push(
             Finding::error("nothing-left", at, "nothing of the project can be carried out")
-                .help("the changes above say why each service was left out"),
+                .help("the warnings say why each service was left out"),
         );
         findings.tidy();
         findings

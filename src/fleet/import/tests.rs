@@ -313,6 +313,21 @@ fn an_entry_that_is_no_variable_gets_no_value() {
 }
 
 #[test]
+fn that_nothing_is_left_is_said_of_the_first_file() {
+    let beside: &[(&str, &[u8])] = &[(".env", b"A=1\n")];
+    let findings = run(&[("compose.yaml", "services: {a: {build: .}}\n")], beside).map(|_| ());
+    let places: Vec<_> = findings
+        .unwrap_err()
+        .iter()
+        .map(|f| (f.code, f.path().unwrap().to_owned()))
+        .collect();
+    assert!(
+        places.contains(&("nothing-left", "compose.yaml".to_owned())),
+        "{places:?}"
+    );
+}
+
+#[test]
 fn what_is_still_wrong_comes_with_what_was_left_out() {
     let compose = "include: [./sub/other.yaml]\n";
     let other = b"services: {a: {build: .}}\n";
