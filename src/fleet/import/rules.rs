@@ -93,13 +93,16 @@ impl Place<'_> {
     /// Leaves the innermost part out that can be; after some tries the next larger one, up to the service.
     fn leave_out(&self, parts: &[Part<'_>]) -> Answer {
         let service = parts.first().and_then(|p| p.key) == Some("services");
-        // What stands in a list in its long form is one thing: half a mount would be another one. A key too many may go.
-        let item = parts
-            .iter()
-            .position(|p| p.key.is_none() && p.value.entries().is_some());
-        let keep = match item {
+        // What stands in a list in its long form is one thing: half a mount would be another one, and so is a service's
+        // `extends`. A key too many may go.
+        let include = parts.first().and_then(|p| p.key) == Some("include");
+        let one = parts.iter().enumerate().position(|(i, p)| {
+            let item = p.key.is_none() && (service || include);
+            (item || (service && i == 2 && p.key == Some("extends"))) && p.value.entries().is_some()
+        });
+        let keep = match one {
             _ if self.tries > PATIENCE => 2,
-            Some(i) if service && !matches!(self.finding.code, "unknown-key" | "duplicate-key") => i + 1,
+            Some(i) if !matches!(self.finding.code, "unknown-key" | "duplicate-key") => i + 1,
             _ => parts.len(),
         };
         for depth in (1..=keep.min(parts.len())).rev() {
@@ -497,6 +500,8 @@ fn value_for(name: &str, parts: &[Part<'_>], required: bool) -> String {
         .any(|n| text.starts_with(n.as_str()));
     match key {
         "volumes" if of_services && begins => format!("./{}", name.to_lowercase().replace('_', "-")),
+        // The project's own folder.
+        "extends" if of_services && begins => ".".to_owned(),
         "ports" if of_services => container_port(text).unwrap_or("8080").to_owned(),
         "image" if of_services => "latest".to_owned(),
         _ if required => "change-me".to_owned(),

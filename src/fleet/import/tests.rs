@@ -313,6 +313,25 @@ fn an_entry_that_is_no_variable_gets_no_value() {
 }
 
 #[test]
+fn an_extends_goes_as_a_whole() {
+    let compose = "services:
+  web:
+    image: w
+    extends:
+      file: ${ROOT}/none.yml
+      service: web
+  b: {image: b, extends: {service: nobody}}
+";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert!(
+        text(&imported, "compose.yaml")
+            .contains("    # extends:\n    #   file: ${ROOT}/none.yml\n    #   service: web\n")
+    );
+    assert!(text(&imported, "compose.yaml").contains("b: {image: b}"));
+    assert!(!said.iter().any(|s| s.contains("each other")), "{said:#?}");
+}
+
+#[test]
 fn that_nothing_is_left_is_said_of_the_first_file() {
     let beside: &[(&str, &[u8])] = &[(".env", b"A=1\n")];
     let findings = run(&[("compose.yaml", "services: {a: {build: .}}\n")], beside).map(|_| ());
