@@ -122,7 +122,7 @@ impl Contents {
         }
         for (name, root) in aside {
             if !out.included.iter().any(|i| i.lines().any(|i| i == name)) {
-                only_extended(reader, root.as_ref());
+                only_extended(reader, root.as_ref(), &out.names);
             }
         }
         out.check_names(reader);
@@ -408,14 +408,18 @@ impl ServiceNode {
     }
 }
 
-/// Services that others begin from run nowhere by themselves.
-fn only_extended(reader: &Reader, root: Option<&Node>) {
-    let services = root.and_then(Node::entries).unwrap_or_default();
-    if let Some((key, _)) = services.iter().find(|(k, _)| k.text == "services") {
-        note(
-            reader,
-            &key.at,
-            "another file extends these services: by themselves they do not run, unless a file includes this one",
+/// A service that others only begin from runs nowhere by itself, though it is whole: nobody `runs` one of its name.
+fn only_extended(reader: &Reader, root: Option<&Node>, runs: &BTreeSet<String>) {
+    let services = root.and_then(|root| root.get("services")).and_then(Node::entries);
+    let whole = |(key, service): &&(Key, Node)| service.get("image").is_some() && !runs.contains(&key.text);
+    if let Some((key, _)) = services.unwrap_or_default().iter().find(whole) {
+        reader.report(
+            Finding::warning(
+                "means-less",
+                key.at.clone(),
+                "another file extends services of this one: it is read for them alone, and this does not run by itself",
+            )
+            .help("if it shall, `include` this file, or keep what services have in common in a file of its own"),
         );
     }
 }
