@@ -41,6 +41,12 @@ impl Safe {
     }
 }
 
+impl From<Safe> for String {
+    fn from(safe: Safe) -> Self {
+        safe.0
+    }
+}
+
 impl fmt::Display for Safe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

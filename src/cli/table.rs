@@ -6,7 +6,7 @@ use crate::text::Safe;
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()
-        .map(|r| r.iter().map(|c| Safe::new(c).as_str().to_owned()).collect())
+        .map(|r| r.iter().map(|c| Safe::new(c).into()).collect())
         .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |i: usize| {

@@ -34,13 +34,9 @@ struct Look {
 impl Looks {
     /// What the last process has left: nobody watched since. A look that this version cannot read is made again.
     pub(super) fn kept(store: &Store) -> Result<Self, StoreError> {
-        let kept = store.looks()?.into_iter();
-        let by_id = kept.filter_map(|(id, text)| {
-            let look = serde_json::from_str(text.strip_prefix(FORMAT)?).ok()?;
-            Some((id, look))
-        });
+        let by_id = store.looks(|text| serde_json::from_str(text.strip_prefix(FORMAT)?).ok())?;
         Ok(Self {
-            by_id: by_id.collect(),
+            by_id,
             changed: false,
             renewed: String::new(),
         })
@@ -51,7 +47,7 @@ impl Looks {
         if !self.changed {
             return Ok(());
         }
-        let before = store.looks()?;
+        let before: BTreeMap<String, String> = store.looks(|text| Some(text.to_owned()))?;
         let now: BTreeMap<String, String> = self
             .by_id
             .iter()
@@ -189,7 +185,8 @@ mod tests {
         looks.keep(&store).unwrap();
         let back = Looks::kept(&store).unwrap();
         assert_eq!(**back.of("a").unwrap(), whole());
-        let text = store.looks().unwrap()["a"].replacen(FORMAT, "1 ", 1);
+        let texts: BTreeMap<String, String> = store.looks(|text| Some(text.to_owned())).unwrap();
+        let text = texts["a"].replacen(FORMAT, "1 ", 1);
         store.keep_looks(&[(&"b".to_owned(), &text)], &[]).unwrap();
         let back = Looks::kept(&store).unwrap();
         assert!(back.of("a").is_some() && back.of("b").is_none());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,12 +39,13 @@ pub enum SlugError {
     Reserved(String),
 }
 
+/// A name goes with everything that is its owner's: it is shared, not copied.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
@@ -61,7 +63,7 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = SlugError;
             fn from_str(text: &str) -> Result<Self, SlugError> {
-                slug(text).map(|()| Self(text.to_owned()))
+                slug(text).map(|()| Self(Arc::from(text)))
             }
         }
 
@@ -101,7 +103,7 @@ impl Instance {
         [text, longer]
             .into_iter()
             .find(|t| slug(t).is_ok())
-            .map_or_else(|| Self("my-fleet".to_owned()), Self)
+            .map_or_else(|| Self(Arc::from("my-fleet")), |text| Self(Arc::from(text)))
     }
 }
 

@@ -141,12 +141,21 @@ impl Store {
         })
     }
 
-    /// What was seen of containers, by id: a cache in the words of who keeps it.
-    pub fn looks(&self) -> Result<BTreeMap<String, String>, StoreError> {
+    /// What was seen of containers, by id: a cache in the words of who keeps it, who reads each one; none is left out.
+    pub fn looks<T, C: Default + Extend<(String, T)>>(
+        &self,
+        mut read: impl FnMut(&str) -> Option<T>,
+    ) -> Result<C, StoreError> {
         self.read(|inner| {
+            let mut looks = C::default();
             let mut select = inner.db.prepare_cached("SELECT container, body FROM looks")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(look) = read(row.get_ref(1)?.as_str()?) {
+                    looks.extend([(row.get(0)?, look)]);
+                }
+            }
+            Ok(looks)
         })
     }
 
