@@ -170,16 +170,18 @@ fn base_entries(tree: &Tree) -> impl Iterator<Item = (&str, &Entry)> {
         .filter(|(path, _)| !tenants::is_tenant_file(path))
 }
 
+/// What lies in `desired/`.
+const IN_DESIRED: [&str; 6] = [
+    "tenants",
+    "services",
+    "spirits",
+    "secrets",
+    "plans.yaml",
+    "packages.yaml",
+];
+
 /// What is a link, a submodule or too large, and what lies where nothing reads it.
 fn unknown_files(tree: &Tree, reader: &Reader) {
-    const KNOWN: [&str; 6] = [
-        "tenants",
-        "services",
-        "spirits",
-        "secrets",
-        "plans.yaml",
-        "packages.yaml",
-    ];
     let mut told: Vec<&str> = Vec::new();
     for (path, entry) in base_entries(tree) {
         if !document::plain(path, entry, reader) || document::is_for_people(path) {
@@ -191,13 +193,13 @@ fn unknown_files(tree: &Tree, reader: &Reader) {
         let first = rest.split('/').next().unwrap_or_default();
         let folder = rest.contains('/');
         // A folder called `plans.yaml` is as unknown as a file called `tenants`.
-        let known = KNOWN.contains(&first) && folder != first.contains('.');
+        let known = IN_DESIRED.contains(&first) && folder != first.contains('.');
         if known || told.contains(&first) {
             continue;
         }
         told.push(first);
-        let help = did_you_mean(first, KNOWN).map_or_else(
-            || format!("known here: {}", KNOWN.join(", ")),
+        let help = did_you_mean(first, IN_DESIRED).map_or_else(
+            || format!("known here: {}", IN_DESIRED.join(", ")),
             |near| format!("did you mean `desired/{near}`?"),
         );
         reader.report(

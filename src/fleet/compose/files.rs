@@ -30,8 +30,8 @@ pub struct Contents {
     pub services: BTreeMap<String, ServiceNode>,
     /// Every name that is declared, good or not.
     pub names: BTreeSet<String>,
-    /// Files of folders below that were included, by path.
-    pub included: BTreeSet<String>,
+    /// Files that were included: those of one entry together.
+    pub included: BTreeSet<Vec<String>>,
 }
 
 /// One file's declarations beside its services.
@@ -121,7 +121,7 @@ impl Contents {
             }
         }
         for (name, root) in aside {
-            if !out.included.iter().any(|i| i.lines().any(|i| i == name)) {
+            if !out.included.iter().flatten().any(|i| i == name) {
                 only_extended(reader, root.as_ref(), &out.names);
             }
         }

@@ -114,12 +114,12 @@ fn one(contents: &mut Contents, reader: &Reader, entry: Entry, origin: &Origin) 
             return;
         }
     }
-    let names: Vec<&str> = entry.paths.iter().map(|(path, _)| path.as_str()).collect();
-    if !contents.included.insert(names.join("\n")) {
+    let names: Vec<String> = entry.paths.iter().map(|(path, _)| path.clone()).collect();
+    if !contents.included.insert(names.clone()) {
         return;
     }
-    let first = names.first().copied().unwrap_or_default();
-    let folder = entry.folder.unwrap_or_else(|| folder_of(first).to_owned());
+    let first = names.first().map(|path| folder_of(path).to_owned());
+    let folder = entry.folder.or(first).unwrap_or_default();
     let release = origin.release.seen_from(&folder);
     // What includes knows better than what is included.
     let mut dotenv = values(reader, &release, entry.env.as_deref(), origin);
@@ -129,7 +129,7 @@ fn one(contents: &mut Contents, reader: &Reader, entry: Entry, origin: &Origin) 
         return;
     };
     let mut chain = origin.chain.clone();
-    chain.push(entry.paths.into_iter().map(|(path, _)| path).collect());
+    chain.push(names);
     contents.file(
         reader,
         root,

@@ -52,6 +52,7 @@ use top::Top;
 use values::Values;
 pub use values::{MISSING, RELEASE_VARIABLE};
 
+pub use extends::folder_of;
 pub use files::is_compose;
 pub use release::FOLDER;
 

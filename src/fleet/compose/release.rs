@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::IN_DESIRED;
 use super::super::tree::{EntryKind, Tree};
 use super::service::FileSet;
 use crate::digest::Digest;
@@ -12,14 +13,7 @@ pub const FOLDER: &str = "desired/services/";
 
 /// What a fleet holds outside of the folder: one folder up, and two.
 const BESIDE: [&[&str]; 2] = [
-    &[
-        "tenants",
-        "services",
-        "spirits",
-        "secrets",
-        "plans.yaml",
-        "packages.yaml",
-    ],
+    &IN_DESIRED,
     &["desired", "rings", "stacks", "ringfence.yaml", ".git"],
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::compose;
 use super::super::compose::filled;
 use super::super::yaml::{self, Kind, Node};
 use super::{ComposeFile, DOTENV, Text, Work, is_read};
@@ -103,7 +104,7 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
                 work.texts.insert(target.clone(), Text::new(&target, &other));
                 let below = match &mention.start {
                     Some(start) => normalise(folder, start).map_or_else(String::new, |f| f + "/"),
-                    None => folder_part(&target).to_owned(),
+                    None => compose::folder_of(&target).to_owned(),
                 };
                 if let Found::File(bytes, _) = lookup(&format!("{below}{DOTENV}")) {
                     put(work, format!("{below}{DOTENV}"), (bytes, false), true);
@@ -255,7 +256,7 @@ pub fn names_a_sibling(text: &str) -> bool {
 
 /// The path below `desired/services/`; none where it leaves the project.
 fn normalise(folder: &str, path: &str) -> Option<String> {
-    super::super::compose::inside(&format!("{folder}{path}")).filter(|p| !p.is_empty())
+    compose::inside(&format!("{folder}{path}")).filter(|p| !p.is_empty())
 }
 
 fn mentions(root: &Node, values: &Values) -> Vec<Mention> {
@@ -295,7 +296,10 @@ fn mentions(root: &Node, values: &Values) -> Vec<Mention> {
     for item in root.get("include").map(items).unwrap_or_default() {
         let paths = items(item.get("path").unwrap_or(item));
         let of = |node: &Node| node.scalar().and_then(|text| filled(text, values));
-        let first = paths.first().and_then(of).map(|p| folder_part(&p).to_owned());
+        let first = paths
+            .first()
+            .and_then(of)
+            .map(|p| compose::folder_of(&p).to_owned());
         let start = item.get("project_directory").and_then(of).or(first);
         for path in paths {
             let before = out.len();
@@ -307,11 +311,6 @@ fn mentions(root: &Node, values: &Values) -> Vec<Mention> {
         }
     }
     out
-}
-
-/// The folder of a path, with its slash; empty for a path without one.
-pub fn folder_part(path: &str) -> &str {
-    path.rfind('/').map_or("", |i| path.get(..=i).unwrap_or_default())
 }
 
 fn mention(out: &mut Vec<Mention>, node: &Node, path: &str, use_: Use, values: &Values) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::check::check;
-use super::compose::{FOLDER, MISSING, dotenv_values, is_compose};
+use super::compose::{FOLDER, MISSING, dotenv_values, folder_of, is_compose};
 use super::tree::{Entry, EntryKind, Tree};
 use super::yaml;
 use crate::diagnostic::{At, Finding, Findings, Severity, Source};
@@ -62,11 +62,11 @@ pub fn import(
 ) -> Result<Imported, Findings> {
     let mut work = Work::new(scaffold, files);
     let together = are_laid_over(files.iter().map(|f| f.text.as_str()));
-    let first = files.first().map(|f| copy::folder_part(&f.path));
+    let first = files.first().map(|f| folder_of(&f.path));
     for file in files {
         let folder = first
             .filter(|_| together)
-            .unwrap_or_else(|| copy::folder_part(&file.path));
+            .unwrap_or_else(|| folder_of(&file.path));
         copy::copy(&mut work, file, folder, lookup);
     }
     for _ in 0..MAX_ROUNDS {
