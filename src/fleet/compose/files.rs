@@ -13,7 +13,7 @@ use super::settled::Settled;
 use super::top::{self, Top, note};
 use super::values::{Values, report};
 use super::{dotenv, extends, image, include, named, names, settled};
-use crate::diagnostic::{At, Finding, Findings, Source, Spanned};
+use crate::diagnostic::{At, Finding, Findings, Source, Spanned, did_you_mean};
 use crate::text::Safe;
 
 /// Keys of a service that say what it is, before any tenant comes into it.
@@ -82,17 +82,30 @@ impl Contents {
             _ => BTreeMap::new(),
         };
         let candidates = candidates(tree);
-        let mut parsed = Vec::new();
+        let (mut parsed, mut foreign) = (Vec::new(), Vec::new());
         for (path, name, entry) in &candidates {
             match yaml::text(path, &entry.bytes) {
                 Ok(source) if is_anothers(name, &source, &candidates) => {}
                 Ok(source) => {
                     let mut told = Findings::new();
                     let root = yaml::parse(&source, &mut told).filter(|root| !root.is_null());
-                    parsed.push((*path, *name, root, told));
+                    let file = (*path, *name, root, told);
+                    match &file.2 {
+                        Some(root) if is_foreign(name, root) => foreign.push(file),
+                        _ => parsed.push(file),
+                    }
                 }
                 Err(finding) => reader.report(finding),
             }
+        }
+        if parsed.is_empty() {
+            // Where there is nothing else, one of them was meant to be a Compose file.
+            parsed = foreign;
+        } else {
+            let at = foreign
+                .iter()
+                .filter_map(|(_, name, root, _)| Some((*name, &root.as_ref()?.at)));
+            at.for_each(|(name, at)| reader.report(not_read(name, at)));
         }
         let roots = parsed
             .iter()
@@ -457,6 +470,38 @@ fn is_anothers(name: &str, source: &Arc<Source>, all: &[(&str, &str, &Entry)]) -
         && yaml::parse(source, &mut Findings::new()).is_none_or(|root| {
             root.get("services").is_none() && root.get("include").is_none() && first_version(&root).is_none()
         })
+}
+
+/// Whether a YAML file is no Compose file at all, of which nobody says what it is for: it has keys, and none of them is
+/// Compose's or written like one. A file that is called like a Compose file is never taken for another.
+fn is_foreign(name: &str, root: &Node) -> bool {
+    const THEIRS: [&str; 7] = [
+        "services", "include", "networks", "volumes", "secrets", "configs", "models",
+    ];
+    if name.contains("compose") || first_version(root).is_some() {
+        return false;
+    }
+    // Many formats have these two.
+    let keys = root
+        .entries()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.text.as_str());
+    let mut telling = keys.filter(|key| !matches!(*key, "name" | "version")).peekable();
+    let theirs = |key: &str| key.starts_with("x-") || did_you_mean(key, THEIRS).is_some();
+    telling.peek().is_some() && !telling.any(theirs)
+}
+
+fn not_read(name: &str, at: &At) -> Finding {
+    let name = Safe::new(name);
+    Finding::warning(
+        "not-compose",
+        at.clone(),
+        format!("`{name}` is not read: nothing in it is a Compose file's"),
+    )
+    .help(format!(
+        "mount it as `./{name}` where it is needed, or keep it in a folder below `{FOLDER}`; a Compose file has `services:`"
+    ))
 }
 
 /// Whether a path's name is a Compose file's. Dot files are for people and their tools.

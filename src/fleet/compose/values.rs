@@ -39,9 +39,12 @@ enum Blank {
     Empty,
     /// All of the text that it stands in is left out, with a warning.
     Dropped,
-    /// An error, with help where a path begins with it.
+    /// An error, with help where a path begins with it. `PWD` is the Compose file's own folder, as where Compose is run.
     Path,
 }
+
+/// The variable that a shell gives, and people write before paths of their project.
+const HERE: &str = "PWD";
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
 /// `unknown` instead of being a finding.
@@ -162,10 +165,11 @@ impl<'a> Values<'a> {
         };
         let of_one = |key: &str, node: &Node| match key {
             "name" => self.with(reader, node, Blank::Dropped),
+            "driver_opts" | "file" => self.with(reader, node, Blank::Path),
             _ => self.node(reader, node),
         };
         each(node, &|section, all| match section {
-            "networks" | "volumes" => each(all, &|_, one| each(one, &of_one)),
+            "configs" | "networks" | "secrets" | "volumes" => each(all, &|_, one| each(one, &of_one)),
             _ => self.node(reader, all),
         })
     }
@@ -205,7 +209,10 @@ impl<'a> Values<'a> {
             return String::new();
         }
         let (value, problems) = match Template::parse(text) {
-            Ok(template) => template.fill(&|name| self.get(name)),
+            Ok(template) => template.fill(&|name| {
+                let here = (blank == Blank::Path && name == HERE).then_some(".");
+                self.get(name).or(here)
+            }),
             Err(problem) => (String::new(), vec![problem]),
         };
         let mut good = blank != Blank::Dropped || problems.is_empty();

@@ -22,6 +22,13 @@ fn mounts_in_their_forms() {
             volume("a-b"),
             false,
         ),
+        ("volumes: [\"${PWD}/a/b:/t\"]", volume("a-b"), false),
+        ("volumes: [\"$PWD/data:/t:ro\"]", volume("data"), true),
+        (
+            "volumes: [{type: bind, source: \"${PWD}/data\", target: /t}]",
+            volume("data"),
+            false,
+        ),
         (
             "volumes: [/etc/timezone:/t:ro]",
             MountSource::Host("/etc/timezone".to_owned()),

@@ -38,11 +38,38 @@ fn a_programs_yaml_beside_the_compose_file_that_mounts_it_is_no_compose_file() {
         assert_eq!(codes(&findings), ["means-less"], "{prom}");
         assert!(compose.declared().contains_key("s"));
     }
-    // One that nothing names, or that declares services, is meant to be read.
-    let (_, findings) = read(&[("app.yaml", app), ("other.yml", "scrape_configs: []\n")]);
-    assert!(codes(&findings).contains(&"unknown-key"));
+    // One that declares services is meant to be read.
     let (compose, _) = read(&[("app.yaml", app), ("prom.yml", "services: {t: {image: i}}\n")]);
     assert!(compose.declared().contains_key("t"));
+}
+
+#[test]
+fn a_yaml_file_of_something_else_is_told_and_not_read_and_a_slip_in_a_compose_file_is_an_error() {
+    let app = ("app.yaml", "services: {s: {image: i}}\n");
+    for (name, text) in [
+        ("other.yml", "scrape_configs: []\n"),
+        ("pnpm-lock.yaml", "lockfileVersion: 9\npackages: {}\n"),
+        ("ci.yaml", "name: CI\non: [push]\njobs: {}\n"),
+    ] {
+        let (compose, findings) = read(&[app, (name, text)]);
+        assert_eq!(codes(&findings), ["not-compose"], "{name}");
+        assert!(!findings.has_errors() && compose.declared().contains_key("s"));
+    }
+    let (_, alone) = read(&[("other.yml", "scrape_configs: []\n")]);
+    assert!(alone.has_errors(), "what there is must be a Compose file");
+    for (name, text) in [
+        ("web.yaml", "- web: {image: i}\n"),
+        ("web.yaml", "service:\n  web: {image: i}\n"),
+        ("web.yaml", "Services: {web: {image: i}}\n"),
+        ("web.yaml", "web: {image: i}\n"),
+        ("web.yaml", "name: web\n"),
+        ("web.yaml", "volumes: {data: {}}\n"),
+        ("web.yaml", "x-base: {image: i}\n"),
+        ("docker-compose.yml", "apiVersion: v1\nkind: Pod\n"),
+    ] {
+        let (_, findings) = read(&[app, (name, text)]);
+        assert!(findings.has_errors(), "{name}: {text}");
+    }
 }
 
 #[test]
