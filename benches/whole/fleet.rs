@@ -129,6 +129,25 @@ impl Fleet {
         run(self.command(host, &["apply"]).args(more))
     }
 
+    /// What the last `apply` left about a fleet at rest.
+    fn quiet(&self) -> PathBuf {
+        self.dir.join("state/quiet.json")
+    }
+
+    /// The next `apply` makes a whole pass.
+    pub fn forget_quiet(&self) {
+        let _ = fs::remove_file(self.quiet());
+    }
+
+    /// Applies until something is left: what was written just now may be written again without its time telling.
+    pub fn at_rest(&self, host: &str) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.quiet().exists() {
+            assert!(Instant::now() < end, "a fleet with nothing to do leaves nothing");
+            self.apply(host, &[]);
+        }
+    }
+
     pub fn daemon(&self, host: &str) -> Daemon<'_> {
         let log = fs::File::create(self.dir.join("daemon.log")).unwrap();
         let child = self

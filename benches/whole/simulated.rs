@@ -11,6 +11,7 @@ use crate::proxy::Proxy;
 use crate::report::load;
 use crate::run::Cost;
 use crate::shape::{self, Shape};
+use crate::tools::{NOTHING, WHOLE};
 
 const TOOL: &str = "simulated";
 const PASSES: usize = 3;
@@ -27,7 +28,12 @@ pub async fn measure(bench: &mut Bench) {
     let fleet = Fleet::new(bench.dir.path(), Shape::of(size));
     add(bench, size, "nothing to all", fleet.apply(&host, &[]));
     for _ in 0..PASSES {
-        add(bench, size, "nothing to do", fleet.apply(&host, &[]));
+        fleet.forget_quiet();
+        add(bench, size, WHOLE, fleet.apply(&host, &[]));
+    }
+    fleet.at_rest(&host);
+    for _ in 0..PASSES {
+        add(bench, size, NOTHING, fleet.apply(&host, &[]));
     }
     proxy.take();
     fleet.apply(&proxy.address(), &[]);

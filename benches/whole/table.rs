@@ -15,12 +15,14 @@ pub struct Tools {
 }
 
 /// A row: its title, its figure's name, and how many decimals it has.
-const ROWS: [(&str, &str, usize); 9] = [
+const ROWS: [(&str, &str, usize); 11] = [
     ("nothing → all started, s", "nothing to all", 1),
     ("nothing to do, s", "nothing to do", 3),
     ("– its CPU, s", "nothing to do, CPU", 4),
     ("– its peak memory, MiB", "nothing to do, peak MiB", 0),
     ("– its engine calls", "nothing to do, calls", 0),
+    ("nothing to do, a whole pass, s", "whole pass", 3),
+    ("– its CPU, s", "whole pass, CPU", 4),
     ("one variable → the new one started, s", "one variable", 2),
     ("one removed by hand → started again, s", "one removed by hand", 2),
     ("a tenth of the services goes, s", "a tenth goes", 1),
@@ -98,6 +100,7 @@ pub fn of(results: &Results, options: &Options, tools: &Tools) -> String {
     for work in [
         "nothing to all",
         "nothing to do",
+        "whole pass",
         "one variable",
         "one lost tenant",
     ] {

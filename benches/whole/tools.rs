@@ -9,6 +9,10 @@ use crate::fleet::{self, Fleet};
 use crate::run::Cost;
 use crate::shape::Shape;
 
+/// Work with nothing to do, as often as one likes.
+pub const NOTHING: &str = "nothing to do";
+/// The same where nothing was left by the `apply` before.
+pub const WHOLE: &str = "whole pass";
 /// So many passes with nothing to do.
 const IDLE_PASSES: usize = 5;
 /// Engine calls at once that the floor is tried with.
@@ -52,7 +56,12 @@ pub async fn ringfence(bench: &mut Bench, shape: Shape) {
     let cost = fleet.apply(&host, &[]);
     started(bench, &events, (tool, "nothing to all", size), cost, size).await;
     for _ in 0..IDLE_PASSES {
-        no_op(bench, tool, size, fleet.apply(&host, &[]));
+        fleet.forget_quiet();
+        no_op(bench, tool, size, WHOLE, fleet.apply(&host, &[]));
+    }
+    fleet.at_rest(&host);
+    for _ in 0..IDLE_PASSES {
+        no_op(bench, tool, size, NOTHING, fleet.apply(&host, &[]));
     }
     bench.proxy.take();
     fleet.apply(&bench.proxy.address(), &[]);
@@ -92,7 +101,10 @@ pub async fn compose(bench: &mut Bench, compose: &Compose, shape: Shape) {
     let cost = compose.up(&host);
     started(bench, &events, (tool, "nothing to all", size), cost, size).await;
     for _ in 0..IDLE_PASSES {
-        no_op(bench, tool, size, compose.up(&host));
+        let cost = compose.up(&host);
+        // It leaves nothing to the next one.
+        no_op(bench, tool, size, WHOLE, cost);
+        no_op(bench, tool, size, NOTHING, cost);
     }
     bench.proxy.take();
     compose.up(&bench.proxy.address());
@@ -129,15 +141,13 @@ async fn started(bench: &mut Bench, events: &Events, work: (&str, &str, usize), 
         .add(size, tool, &format!("{work}, CPU"), cost.cpu.as_secs_f64());
 }
 
-fn no_op(bench: &mut Bench, tool: &str, size: usize, cost: Cost) {
+fn no_op(bench: &mut Bench, tool: &str, size: usize, work: &str, cost: Cost) {
+    bench.results.add(size, tool, work, cost.wall.as_secs_f64());
     bench
         .results
-        .add(size, tool, "nothing to do", cost.wall.as_secs_f64());
-    bench
-        .results
-        .add(size, tool, "nothing to do, CPU", cost.cpu.as_secs_f64());
+        .add(size, tool, &format!("{work}, CPU"), cost.cpu.as_secs_f64());
     let mib = f64::from(u32::try_from(cost.peak).unwrap_or(u32::MAX)) / 1024.0;
-    bench.results.add(size, tool, "nothing to do, peak MiB", mib);
+    bench.results.add(size, tool, &format!("{work}, peak MiB"), mib);
 }
 
 fn calls(bench: &mut Bench, tool: &str, size: usize) {

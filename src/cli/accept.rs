@@ -58,7 +58,8 @@ impl Accept {
         } else {
             let shown = lines.clone();
             let sink = ProgressSink::to(move |p| shown.tell(&p));
-            let (mut controller, ..) = fleet.acting(global.takeover, false, sink).await?;
+            let lock = fleet.lock(global.takeover)?;
+            let (mut controller, ..) = fleet.acting(&lock, global.takeover, false, sink).await?;
             tokio::task::block_in_place(|| controller.accept_commit(&request))?
         };
         lines.finish();

@@ -16,6 +16,7 @@ use super::plan::request;
 use super::{Global, complete};
 use crate::apply::{Progress, ProgressSink};
 use crate::controller::Request;
+use crate::controller::quiet::Found;
 use crate::controller::run::{self, Wake};
 use crate::controller::status::{self, Status};
 use crate::store::Store;
@@ -126,7 +127,20 @@ async fn here(
     request: Request,
     sink: ProgressSink,
 ) -> Result<(Quarantined, Arc<Status>), CliError> {
-    let (mut controller, store, wake, wakes, lock) = fleet.acting(takeover, false, sink).await?;
+    let lock = fleet.lock(takeover)?;
+    let quiet = fleet
+        .quiet(&lock, &request)
+        .filter(|_| !takeover && trust.is_none());
+    let mut first_look = None;
+    if let Some(quiet) = &quiet {
+        match quiet.found(&fleet.engine()?).await? {
+            Found::Same(status) => return Ok((status.quarantined(), Arc::new(*status))),
+            Found::Look(seen) => first_look = Some(seen),
+            Found::Nothing => {}
+        }
+    }
+    let (mut controller, store, wake, wakes) = fleet.acting(&lock, takeover, false, sink).await?;
+    controller.goes_on(first_look, quiet);
     fleet.trust(trust, &mut controller, &store)?;
     let before = quarantined(&store)?;
     let stop = CancellationToken::new();
@@ -137,7 +151,7 @@ async fn here(
     });
     let (answer, mut answered) = oneshot::channel();
     let _ = wake.send(Wake::Person(request, answer));
-    let last = run::run(controller, wakes, stop, true).await?;
+    let last = Box::pin(run::run(controller, wakes, stop, true)).await?;
     drop(lock);
     Ok((before, answered.try_recv().unwrap_or(last)))
 }

@@ -14,7 +14,8 @@ use crate::apply::ProgressSink;
 use crate::controller::books::Books;
 use crate::controller::files::Files;
 use crate::controller::holder::Holder;
-use crate::controller::{API, Controller, Parts, run, socket};
+use crate::controller::quiet::{Place, Quiet};
+use crate::controller::{API, Controller, Parts, Request, run, socket};
 use crate::engine::Engine;
 use crate::fleet::Policy;
 use crate::fleet::names::CommitId;
@@ -358,9 +359,29 @@ impl Fleet {
         me.is_root() || owner.is_ok_and(|owner| owner == me.as_raw())
     }
 
+    /// Takes the state directory: nobody else works with it meanwhile.
+    pub(crate) fn lock(&self, takeover: bool) -> Result<StateDir, CliError> {
+        Ok(StateDir::open(&self.state, &self.identity(), takeover)?)
+    }
+
+    /// What an earlier process may have left about a fleet at rest, and where this one leaves it.
+    pub(crate) fn quiet(&self, lock: &StateDir, request: &Request) -> Option<Quiet> {
+        let place = Place {
+            repo: self.repo.clone(),
+            control_branch: self.control_branch.clone(),
+            state: self.state.clone(),
+            ledger: self.state.join(LEDGER),
+            kept: self.keep_dir(),
+            holder: lock.holder().to_owned(),
+            engine: self.engine_address.clone(),
+        };
+        Quiet::of(place, request)
+    }
+
     /// The controller that may act: with the state directory's lock, and the instance taken on the engine.
     pub(crate) async fn acting(
         &self,
+        lock: &StateDir,
         takeover: bool,
         daemon: bool,
         progress: ProgressSink,
@@ -370,11 +391,9 @@ impl Fleet {
             Arc<Store>,
             mpsc::UnboundedSender<run::Wake>,
             mpsc::UnboundedReceiver<run::Wake>,
-            StateDir,
         ),
         CliError,
     > {
-        let lock = StateDir::open(&self.state, &self.identity(), takeover)?;
         let store = Arc::new(Store::open(&self.state.join(LEDGER))?);
         let engine = self.engine()?;
         let holder = Holder {
@@ -409,8 +428,10 @@ impl Fleet {
             daemon,
             trust: None,
             opened: self.opened.take(),
+            first_look: None,
+            quiet: None,
         };
-        Ok((Controller::new(parts, wake.clone()), store, wake, wakes, lock))
+        Ok((Controller::new(parts, wake.clone()), store, wake, wakes))
     }
 
     /// Where judging starts at the first start, if somebody names a commit.
@@ -490,6 +511,8 @@ impl Fleet {
             daemon: false,
             trust: None,
             opened: self.opened.take(),
+            first_look: None,
+            quiet: None,
         };
         Ok((Controller::new(parts, wake), wakes))
     }

@@ -53,7 +53,8 @@ impl Run {
             tracing::info!("{}", crate::text::Safe::lines(&p.line()));
             let _ = sender.send(p);
         });
-        let (mut controller, store, wake, wakes, lock) = fleet.acting(global.takeover, true, sink).await?;
+        let lock = fleet.lock(global.takeover)?;
+        let (mut controller, store, wake, wakes) = fleet.acting(&lock, global.takeover, true, sink).await?;
         fleet.trust(self.trust.as_deref(), &mut controller, &store)?;
         let listener = socket::bind(&fleet.socket(), group)?;
         if group.is_some() {

@@ -21,6 +21,7 @@ mod pass;
 mod prepare;
 pub mod probes;
 mod proofs;
+pub mod quiet;
 mod record;
 mod records;
 mod recover;
@@ -60,6 +61,7 @@ use holder::{Holder, HolderError};
 use images::Images;
 use looks::Looks;
 use probes::Probes;
+use quiet::{FirstLook, Quiet};
 use status::Status;
 
 /// Where the store has the version of the API that was last spoken.
@@ -192,6 +194,10 @@ pub struct Parts {
     pub trust: Option<CommitId>,
     /// Keeps the repository open until the first pass or look has read it: it was opened to find the fleet.
     pub opened: Option<KeptOpen>,
+    /// The look at the engine that the first pass goes on with, if one was made already.
+    pub first_look: Option<Box<FirstLook>>,
+    /// What is left to the next process if there was nothing to do; none: this one leaves nothing.
+    pub quiet: Option<Box<Quiet>>,
 }
 
 /// The controller: the world as last seen, and what is under way.
@@ -468,7 +474,7 @@ impl Controller {
     /// What this process leaves to the next one, so that it need not ask the engine again. No more than a cache: a failure
     /// costs calls. The rest is left to the system, which takes it back at once; to free all of it one by one would take a
     /// twentieth of an `apply` with nothing to do.
-    pub async fn leave(self) {
+    pub async fn leave(mut self) {
         let left = self.looks.keep(&self.parts.store);
         let left = left.and_then(|()| self.images.leave(&self.parts.store));
         let left = if self.parts.daemon {
@@ -481,6 +487,7 @@ impl Controller {
         {
             tracing::warn!("what was seen cannot be kept for the next process");
         }
+        Box::pin(self.leave_quiet()).await;
         std::mem::forget((self.last, self.rendered, self.specs, self.looks));
     }
 

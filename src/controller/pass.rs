@@ -214,7 +214,10 @@ impl Controller {
 
     /// One look at the engine, with the inspections that are missing.
     async fn observe(&mut self, act: bool) -> Result<(Observation, Vec<String>), ControllerError> {
-        let mut seen = self.parts.engine.observe().await?;
+        let mut seen = match self.parts.first_look.take() {
+            Some(look) => look.seen,
+            None => self.parts.engine.observe().await?,
+        };
         if act && !self.parts.holder.still(&self.parts.instance, &seen)? {
             self.parts
                 .holder

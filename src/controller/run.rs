@@ -69,8 +69,10 @@ pub async fn run(
     once: bool,
 ) -> Result<Arc<Status>, ControllerError> {
     let status = controller.status();
-    // From now on; followed only if the first pass leaves something to wait for.
-    let mut unfollowed = Some(controller.parts.engine.events().boxed());
+    // From the first look on; followed only if the first pass leaves something to wait for.
+    let looked_at = controller.parts.first_look.as_ref().map(|look| look.at);
+    let since = looked_at.unwrap_or_else(Timestamp::now);
+    let mut unfollowed = Some(controller.parts.engine.events_since(since).boxed());
     let mut follower = None;
     let mut retry = FIRST_RETRY;
     let mut asking: Vec<Asking> = Vec::new();

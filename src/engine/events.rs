@@ -80,12 +80,19 @@ impl Engine {
     /// any network, and to any image (their events carry no labels). "Now" is the moment of this call, not of the first poll, so that a look taken between the two misses
     /// nothing. The stream ends with an error; the caller looks again and subscribes anew.
     pub fn events(&self) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + use<> {
+        self.events_since(Timestamp::now())
+    }
+
+    /// The same from a moment on that was before.
+    pub fn events_since(
+        &self,
+        from: Timestamp,
+    ) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + use<> {
         let engine = self.clone();
-        let now = Timestamp::now();
         let since = format!(
             "{}.{:09}",
-            now.as_second(),
-            now.subsec_nanosecond().unsigned_abs()
+            from.as_second(),
+            from.subsec_nanosecond().unsigned_abs()
         );
         stream::once(async move {
             let attempt = Attempt::read("follow the engine's events");

@@ -9,7 +9,7 @@ mod ledger;
 mod objects;
 mod proofs;
 mod schema;
-mod seal;
+pub mod seal;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A file that was written so recently may be written once more without its time telling (as git takes it of its index).
-const TELLS_AFTER: Duration = Duration::from_secs(2);
+pub const TELLS_AFTER: Duration = Duration::from_secs(2);
 /// A disk that lost something without anybody writing is found out after this time at the latest.
 const HOLDS_FOR: Duration = Duration::from_secs(24 * 3600);
 
@@ -15,33 +15,15 @@ const HOLDS_FOR: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Seal {
     /// Where it is written down.
     file: PathBuf,
-    /// None: nothing can be told of it, since transactions wait beside it or it was written just now.
     now: Option<String>,
 }
 
 impl Seal {
     /// Of the ledger at `path`, before anything is written to it.
     pub(super) fn of(path: &Path, meta: &Metadata, version: i64) -> Self {
-        let beside = |end: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(end);
-            PathBuf::from(name)
-        };
-        let at_rest = fs::metadata(beside("-wal")).map_or(true, |wal| wal.len() == 0);
-        let tells = meta.modified().is_ok_and(|at| age(at) >= Some(TELLS_AFTER));
-        let words = format!(
-            "{version} {} {} {} {}.{:09} {}.{:09}\n",
-            meta.dev(),
-            meta.ino(),
-            meta.len(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec()
-        );
         Self {
-            file: beside("-checked"),
-            now: Some(words).filter(|_| at_rest && tells),
+            file: beside(path, "-checked"),
+            now: words(path, meta).map(|words| format!("{version} {words}\n")),
         }
     }
 
@@ -60,6 +42,38 @@ impl Seal {
             let _ = fs::write(&self.file, now);
         }
     }
+}
+
+/// What the ledger at `path` looks like: any write to it changes that. None: nothing can be told of it, since transactions
+/// wait beside it or it was written just now.
+pub fn at_rest(path: &Path) -> Option<String> {
+    words(path, &fs::metadata(path).ok()?)
+}
+
+fn words(path: &Path, meta: &Metadata) -> Option<String> {
+    let waits = fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    let tells = meta.modified().is_ok_and(|at| age(at) >= Some(TELLS_AFTER));
+    (tells && !waits).then(|| stamp(meta))
+}
+
+/// What tells a file from another one, and from itself before it was written.
+pub fn stamp(meta: &Metadata) -> String {
+    format!(
+        "{} {} {} {}.{:09} {}.{:09}",
+        meta.dev(),
+        meta.ino(),
+        meta.len(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime(),
+        meta.ctime_nsec()
+    )
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 /// None: it is in the future.

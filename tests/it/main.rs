@@ -26,6 +26,7 @@ mod no_op;
 mod promotion;
 mod promotion_verbs;
 mod properties;
+mod quiet;
 mod registry;
 mod resources;
 mod schema;
