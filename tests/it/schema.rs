@@ -112,7 +112,7 @@ fn the_schemas_take_every_document_that_check_takes() {
     for entry in std::fs::read_dir(fleets().join("compose")).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap();
-        let inside = "desired/services/more.yaml";
+        let inside = "desired/services/more.compose.yaml";
         let taken = !findings_with(inside, std::str::from_utf8(&text).unwrap()).has_errors();
         if let Some((name, value)) = document(inside, &text).filter(|_| taken) {
             documents.push((path.display().to_string(), name, value));
@@ -246,7 +246,7 @@ fn planted(name: &str, way: &[Step], leaf: Value) -> (String, Findings) {
         "stack" => "stacks/other.yaml",
         "plans" => "desired/plans.yaml",
         "packages" => "desired/packages.yaml",
-        "compose" => "desired/services/more.yaml",
+        "compose" => "desired/services/more.compose.yaml",
         "spirit" => "desired/spirits/more.md",
         _ => panic!("where does a {name} stand?"),
     };
