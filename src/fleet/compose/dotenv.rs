@@ -32,6 +32,9 @@ pub struct Raw {
     pub expands: bool,
 }
 
+/// What parts a key from its value.
+const SEPARATORS: [char; 2] = ['=', ':'];
+
 /// Reads the lines; what is no assignment is a finding.
 pub fn lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
     let text = source.text.as_str();
@@ -47,7 +50,8 @@ pub fn lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
             continue;
         }
         let assignment = trimmed.strip_prefix("export ").unwrap_or(trimmed).trim_start();
-        let (key, value) = match assignment.split_once('=') {
+        // `KEY: value` is read as well, as by Compose.
+        let (key, value) = match assignment.split_once(SEPARATORS) {
             Some((key, value)) => (key.trim_end(), Some(value.trim_start())),
             None => (assignment, None),
         };
@@ -67,7 +71,7 @@ pub fn lines(source: &Arc<Source>, reader: &Reader) -> Vec<Line> {
             None => None,
             Some(value) if value.starts_with(['"', '\'']) => {
                 // A quoted value may go on over several lines: it is read from the text, not from the line.
-                let start = end - line.len() + line.find('=').map_or(0, |i| i + 1);
+                let start = end - line.len() + line.find(SEPARATORS).map_or(0, |i| i + 1);
                 let start = start + text.get(start..).map_or(0, |t| t.len() - t.trim_start().len());
                 if let Some((raw, used)) = quoted(text.get(start..).unwrap_or_default()) {
                     let after = start + used;
@@ -274,7 +278,7 @@ mod tests {
 
     #[test]
     fn lines_quotes_comments_and_references_are_read() {
-        let text = "# comment\nA=1\n export B = two words # said\nC='$A # kept'\nD=\"$A\\n\\$B\"\nE=${A}x\nF=\nG=\"over\nlines\" # x\nH=a#b\nOUT\nI=$OUT\r\n";
+        let text = "# comment\nA=1\n export B = two words # said\nC='$A # kept'\nD=\"$A\\n\\$B\"\nE=${A}x\nF=\nG=\"over\nlines\" # x\nH=a#b\nOUT\nI=$OUT\r\nJ: 'a: b'\nK:l=m\n";
         let (values, findings) = read(text);
         assert_eq!(findings, Vec::<String>::new());
         for (key, want) in [
@@ -288,6 +292,8 @@ mod tests {
             ("H", "a#b"),
             ("OUT", "outside"),
             ("I", "outside"),
+            ("J", "a: b"),
+            ("K", "l=m"),
         ] {
             assert_eq!(values.get(key).map(String::as_str), Some(want), "{key}");
         }

@@ -171,11 +171,17 @@ fn parts(rest: &mut &str, depth: usize, inside: bool) -> Result<Template, Proble
             *rest = after;
             continue;
         }
-        if !text.is_empty() {
-            out.push(Part::Text(std::mem::take(&mut text)));
-        }
         *rest = after;
-        out.push(one(rest, depth)?);
+        // One that starts no variable is a dollar sign, as for Compose: `^(a|b)$`, `$1`.
+        match one(rest, depth)? {
+            Some(variable) => {
+                if !text.is_empty() {
+                    out.push(Part::Text(std::mem::take(&mut text)));
+                }
+                out.push(variable);
+            }
+            None => text.push('$'),
+        }
     }
     if !text.is_empty() {
         out.push(Part::Text(text));
@@ -183,17 +189,16 @@ fn parts(rest: &mut &str, depth: usize, inside: bool) -> Result<Template, Proble
     Ok(Template(out))
 }
 
-/// What follows a dollar.
-fn one(rest: &mut &str, depth: usize) -> Result<Part, Problem> {
+/// The variable after a dollar, if there is one.
+fn one(rest: &mut &str, depth: usize) -> Result<Option<Part>, Problem> {
     let Some(after) = rest.strip_prefix('{') else {
-        let name = take_name(rest).ok_or(Problem::Syntax("a `$` that starts no variable"))?;
-        return Ok(Part::Variable { name, rule: None });
+        return Ok(take_name(rest).map(|name| Part::Variable { name, rule: None }));
     };
     *rest = after;
     let name = take_name(rest).ok_or(Problem::Syntax("a `${` without a variable's name"))?;
     if let Some(after) = rest.strip_prefix('}') {
         *rest = after;
-        return Ok(Part::Variable { name, rule: None });
+        return Ok(Some(Part::Variable { name, rule: None }));
     }
     let empty_is_unset = rest.starts_with(':');
     let operator = rest.strip_prefix(':').unwrap_or(rest);
@@ -207,10 +212,10 @@ fn one(rest: &mut &str, depth: usize) -> Result<Part, Problem> {
     *rest = operator.get(1..).unwrap_or_default();
     let operand = parts(rest, depth + 1, true)?;
     *rest = rest.strip_prefix('}').unwrap_or(rest);
-    Ok(Part::Variable {
+    Ok(Some(Part::Variable {
         name,
         rule: Some((Rule { empty_is_unset, what }, operand)),
-    })
+    }))
 }
 
 fn take_name(rest: &mut &str) -> Option<String> {
@@ -272,6 +277,11 @@ mod tests {
             ("$DOLLAR", "$A"),
             ("ä${A}ö", "ä1ö"),
             ("}", "}"),
+            ("$", "$"),
+            ("a$ b", "a$ b"),
+            ("^(a|b)?$", "^(a|b)?$"),
+            ("$1$A$(sh)", "$11$(sh)"),
+            ("${NO:-a$}b", "a$b"),
         ] {
             assert_eq!(expand(text).as_deref(), Ok(want), "{text}");
         }
@@ -300,13 +310,10 @@ mod tests {
     #[test]
     fn broken_syntax_is_refused() {
         for text in [
-            "$",
-            "a$ b",
             "${",
             "${A",
             "${}",
             "${1}",
-            "$1",
             "${A!x}",
             "${A:x}",
             "${A:-",
