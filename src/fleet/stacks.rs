@@ -6,7 +6,7 @@ use super::document;
 use super::read::Reader;
 use super::tenants::Tenant;
 use super::tree::Tree;
-use super::yaml::{Key, Kind, Node};
+use super::yaml::{Key, Kind, Node, Over};
 use crate::diagnostic::{At, Spanned, did_you_mean};
 use crate::text::Safe;
 
@@ -173,6 +173,7 @@ pub fn read(tree: &Tree, reader: &Reader) -> Stacks {
             let key = Key {
                 text: name.to_owned(),
                 at: start,
+                over: Over::Merge,
             };
             add(&key, &node, &mut all, reader);
         }

@@ -54,6 +54,20 @@ pub struct Key {
     pub text: String,
     /// Where it stands.
     pub at: At,
+    /// What its value does to the one that it is laid over.
+    pub over: Over,
+}
+
+/// What a value does to the one that it is laid over, as its tag says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Over {
+    /// It is merged into it.
+    #[default]
+    Merge,
+    /// `!override`: it takes its place.
+    Override,
+    /// `!reset`: neither stays.
+    Reset,
 }
 
 impl Node {
@@ -173,7 +187,17 @@ pub fn text(path: &str, bytes: &[u8]) -> Result<Arc<Source>, Finding> {
 /// Reads one document. Syntax errors, duplicate keys, tags, further documents and budget breaches are findings.
 /// The node is absent where the document is empty or its syntax is broken.
 pub fn parse(source: &Arc<Source>, findings: &mut Findings) -> Option<Node> {
+    read(source, findings, false)
+}
+
+/// Reads one document that may be laid over another, and say so with `!reset` and `!override`.
+pub fn parse_layer(source: &Arc<Source>, findings: &mut Findings) -> Option<Node> {
+    read(source, findings, true)
+}
+
+fn read(source: &Arc<Source>, findings: &mut Findings, is_layer: bool) -> Option<Node> {
     let mut builder = Builder {
+        is_layer,
         source,
         findings,
         stack: Vec::new(),
@@ -231,6 +255,7 @@ fn hint_for_syntax(finding: Finding, source: &Source, at: usize) -> Finding {
 }
 
 struct Builder<'a> {
+    is_layer: bool,
     source: &'a Arc<Source>,
     findings: &'a mut Findings,
     stack: Vec<Open>,
@@ -274,6 +299,22 @@ impl Builder<'_> {
         At::new(self.source, range)
     }
 
+    /// Takes the tag of a value that is laid over another. False: it is another tag, or stands elsewhere.
+    fn says_over(&mut self, tag: &str) -> bool {
+        let over = match tag {
+            "!reset" => Over::Reset,
+            "!override" => Over::Override,
+            _ => return false,
+        };
+        let Some(Body::Map { key: Some(key), .. }) = self.stack.last_mut().map(|open| &mut open.body) else {
+            return false;
+        };
+        if self.is_layer {
+            key.over = over;
+        }
+        self.is_layer
+    }
+
     fn stop(&mut self, finding: Finding) {
         self.findings.push(finding);
         self.stopped = true;
@@ -287,6 +328,7 @@ impl Builder<'_> {
                 Some("str" | "int" | "float" | "bool" | "null" | "map" | "seq")
             )
             && !is_merge_key(event)
+            && !self.says_over(&tag.original())
         {
             let at = self.at(range.clone());
             self.findings.push(
@@ -475,7 +517,11 @@ impl Builder<'_> {
             );
             *skip_value = true;
         }
-        *key = Some(Key { text, at: node.at });
+        *key = Some(Key {
+            text,
+            at: node.at,
+            over: Over::Merge,
+        });
     }
 
     /// YAML 1.1 merge keys: what stands in the map itself wins, then the earlier of several merged maps.

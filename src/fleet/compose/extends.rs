@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::read::Reader;
 use super::super::yaml::{self, Key, Kind, MAX_NODES, Node};
-use super::merge::merge_services;
+use super::merge::{self, merge_services};
 use super::release::{FOLDER, Found, ReleaseFiles};
 use super::settled::{self, Settled};
 use super::top;
@@ -113,7 +113,7 @@ fn extended(reader: &Reader, place: Place<'_>, node: &Node, chain: &mut Chain<'_
             base
         }
     };
-    let merged = merge_services(base, without_extends(node));
+    let merged = merge_services(merge::settled(base), without_extends(node));
     if merged.weight() > MAX_NODES {
         reader.error(
             "budget",
@@ -182,7 +182,7 @@ pub fn read(reader: &Reader, release: &ReleaseFiles, path: &str, at: &At) -> Opt
     }
     let bytes = release.bytes(path).unwrap_or_default();
     match yaml::text(&format!("{FOLDER}{path}"), &bytes) {
-        Ok(source) => reader.with(|findings| yaml::parse(&source, findings)),
+        Ok(source) => reader.with(|findings| yaml::parse_layer(&source, findings)),
         Err(finding) => {
             reader.report(finding);
             None

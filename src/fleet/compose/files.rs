@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::super::read::Reader;
 use super::super::tree::{Entry, EntryKind, Tree};
-use super::super::yaml::{self, Key, Kind, Node};
+use super::super::yaml::{self, Key, Kind, Node, Over};
 use super::convert::Converted;
 use super::include::Origin;
 use super::release::{FOLDER, Found, ReleaseFiles};
 use super::settled::Settled;
 use super::top::{self, Top, note};
 use super::values::{Values, report};
-use super::{dotenv, extends, image, include, named, names, settled};
+use super::{dotenv, extends, image, include, merge, named, names, settled};
 use crate::diagnostic::{At, Finding, Findings, Source, Spanned, did_you_mean};
 use crate::text::Safe;
 
@@ -88,7 +88,7 @@ impl Contents {
                 Ok(source) if is_anothers(name, &source, &candidates) => {}
                 Ok(source) => {
                     let mut told = Findings::new();
-                    let root = yaml::parse(&source, &mut told).filter(|root| !root.is_null());
+                    let root = yaml::parse_layer(&source, &mut told).filter(|root| !root.is_null());
                     let file = (*path, *name, root, told);
                     match &file.2 {
                         Some(root) if is_foreign(name, root) => foreign.push(file),
@@ -191,23 +191,22 @@ impl Contents {
             dotenv: &origin.dotenv,
         };
         for (key, node) in services {
-            if !key.text.starts_with("x-") {
+            if !key.text.starts_with("x-") && key.over != Over::Reset {
                 self.names.insert(key.text.clone());
                 let mut settled = Vec::new();
                 if let Some(node) = extends::resolve(reader, place, (key, node), &mut settled) {
-                    self.service(reader, index, (key, node), &origin.dotenv, settled);
+                    self.service(reader, index, (key, merge::settled(node)), &origin.dotenv, settled);
                 }
             }
         }
         fields.finish();
-        let Kind::Map(mut entries) = root.kind else { return };
-        entries.retain(|(k, _)| SECTIONS.contains(&k.text.as_str()));
+        let mut root = merge::settled(root);
+        if let Kind::Map(entries) = &mut root.kind {
+            entries.retain(|(k, _)| SECTIONS.contains(&k.text.as_str()));
+        }
         self.files.push(File {
             origin: origin.clone(),
-            root: Some(Node {
-                kind: Kind::Map(entries),
-                at: root.at,
-            }),
+            root: Some(root),
             fixed: None,
             draft: None,
         });
@@ -467,7 +466,7 @@ fn is_anothers(name: &str, source: &Arc<Source>, all: &[(&str, &str, &Entry)]) -
                 .any(|part| part == named.as_bytes())
     };
     all.iter().any(names_it)
-        && yaml::parse(source, &mut Findings::new()).is_none_or(|root| {
+        && yaml::parse_layer(source, &mut Findings::new()).is_none_or(|root| {
             root.get("services").is_none() && root.get("include").is_none() && first_version(&root).is_none()
         })
 }

@@ -6,7 +6,7 @@ use super::super::read::Reader;
 use super::super::yaml::{Kind, MAX_NODES, Node};
 use super::extends::{self, folder_of, read};
 use super::files::Contents;
-use super::merge::merge_files;
+use super::merge::{self, merge_files};
 use super::release::{Found, ReleaseFiles};
 use super::settled::{self, Settled};
 use super::top;
@@ -172,7 +172,8 @@ fn layers(
             if paths.len() == 1 {
                 return Some(layer);
             }
-            whole = Some(extends::complete(reader, layer, (release, dotenv), settled)?);
+            let base = extends::complete(reader, layer, (release, dotenv), settled)?;
+            whole = Some(merge::settled(base));
             continue;
         };
         let merged = merge_files(

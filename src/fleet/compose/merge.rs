@@ -1,6 +1,6 @@
 //! How one Compose text is laid over another: what `extends` and a list of files in `include` come to.
 
-use super::super::yaml::{Key, Kind, Node};
+use super::super::yaml::{Key, Kind, Node, Over};
 
 /// Lists whose items are `NAME=value` or names, where maps say the same.
 const AS_MAPS: &[&str] = &[
@@ -15,6 +15,22 @@ const AS_MAPS: &[&str] = &[
 const AS_LISTS: &[&str] = &["env_file", "label_file", "dns", "dns_search", "tmpfs"];
 /// Keys whose later value takes the place of the earlier one whole.
 const WHOLE: &[&str] = &["command", "entrypoint", "test", "image", "profiles"];
+
+/// A text as it is when nothing is laid over it any more: what was reset is gone.
+pub fn settled(node: Node) -> Node {
+    let kind = match node.kind {
+        Kind::Map(entries) => Kind::Map(
+            entries
+                .into_iter()
+                .filter(|(key, _)| key.over != Over::Reset)
+                .map(|(key, value)| (key, settled(value)))
+                .collect(),
+        ),
+        Kind::Seq(items) => Kind::Seq(items.into_iter().map(settled).collect()),
+        scalar @ Kind::Scalar { .. } => scalar,
+    };
+    Node { kind, at: node.at }
+}
 
 /// A service laid over another: what `over` says stands, and lists of both are joined. As in Compose, a key without a value
 /// takes nothing back.
@@ -69,13 +85,22 @@ fn by_key(base: Node, over: Node, merge: impl Fn(&str, Node, Node) -> Node) -> N
         return over;
     };
     for (key, value) in more {
-        match entries.iter_mut().find(|(k, _)| k.text == key.text) {
-            Some((k, old)) => {
-                let earlier = std::mem::replace(old, value.clone());
-                *old = merge(&key.text, earlier, value);
-                *k = key;
+        let place = entries.iter().position(|(k, _)| k.text == key.text);
+        match (place, key.over) {
+            (Some(i), Over::Reset) => drop(entries.remove(i)),
+            (None, Over::Reset) => {}
+            (Some(_), Over::Merge) => {
+                if let Some((k, old)) = entries.iter_mut().find(|(k, _)| k.text == key.text) {
+                    let earlier = std::mem::replace(old, value.clone());
+                    *old = merge(&key.text, earlier, value);
+                    *k = key;
+                }
             }
-            None => entries.push((key, value)),
+            (Some(i), Over::Override) => {
+                entries.remove(i);
+                entries.insert(i, (key, value));
+            }
+            (None, _) => entries.push((key, value)),
         }
     }
     Node {
@@ -104,6 +129,7 @@ fn as_map(node: Node) -> Node {
         let key = Key {
             text: name.to_owned(),
             at: item.at.clone(),
+            over: Over::Merge,
         };
         entries.retain(|(k, _)| k.text != key.text);
         entries.push((key, Node { kind, at: item.at }));

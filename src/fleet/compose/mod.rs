@@ -50,7 +50,7 @@ pub use mounts::unnamed;
 use service::{PullPolicy, Scope, Service};
 use top::Top;
 use values::Values;
-pub use values::{MISSING, RELEASE_VARIABLE};
+pub use values::{HERE, MISSING, RELEASE_VARIABLE};
 
 pub use extends::folder_of;
 pub use files::is_compose;

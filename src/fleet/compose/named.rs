@@ -118,5 +118,5 @@ impl Looks<'_> {
 
 fn parsed(release: &ReleaseFiles, path: &str) -> Option<Node> {
     let source: Arc<_> = yaml::text(&format!("{FOLDER}{path}"), &release.bytes(path)?).ok()?;
-    yaml::parse(&source, &mut Findings::new())
+    yaml::parse_layer(&source, &mut Findings::new())
 }

@@ -44,7 +44,7 @@ enum Blank {
 }
 
 /// The variable that a shell gives, and people write before paths of their project.
-const HERE: &str = "PWD";
+pub const HERE: &str = "PWD";
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
 /// `unknown` instead of being a finding.

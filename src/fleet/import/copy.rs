@@ -87,7 +87,12 @@ fn mentions_of(work: &mut Work, path: &str, folder: &str, lookup: Lookup<'_>, de
         let Some(target) = normalise(folder, &mention.path) else {
             if let Use::Mount(_) = mention.use_ {
                 let at = text.at(&mention.at);
-                work.changes.push(outside(at, &mention.path));
+                let whole = mention.path.split('/').all(|part| matches!(part, "" | "."));
+                work.changes.push(if whole {
+                    whole_project(at, &mention.path)
+                } else {
+                    outside(at, &mention.path)
+                });
             }
             continue;
         };
@@ -139,6 +144,16 @@ fn outside(at: At, path: &str) -> Finding {
     );
     Finding::warning("left-out", at, message)
         .help("copy the data into the volume once it is made, with `docker cp`; a file belongs beside the Compose file")
+}
+
+/// Nobody can say what of a whole project its containers need.
+fn whole_project(at: At, path: &str) -> Finding {
+    let message = format!(
+        "`{}` is the whole project: its container sees what is copied of it, read-only",
+        Safe::new(path)
+    );
+    Finding::warning("changed", at, message)
+        .help("mount the folders that it needs, each by its own name; what it writes belongs into a volume")
 }
 
 fn one(work: &mut Work, at: At, target: &str, file: (Vec<u8>, bool), use_: Use) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::check::check;
-use super::compose::{FOLDER, MISSING, dotenv_values, folder_of, is_compose};
+use super::compose::{FOLDER, HERE, MISSING, dotenv_values, folder_of, is_compose};
 use super::tree::{Entry, EntryKind, Tree};
 use super::yaml;
 use crate::diagnostic::{At, Finding, Findings, Severity, Source};
@@ -233,6 +233,7 @@ impl Work {
         };
         let mut all = of(&format!("{folder}{DOTENV}"));
         all.extend(of(DOTENV));
+        all.entry(HERE.to_owned()).or_insert_with(|| ".".to_owned());
         all
     }
 

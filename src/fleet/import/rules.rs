@@ -63,6 +63,8 @@ pub fn answer(
         MISSING => return place.variable(&parts, given),
         "compose-version" => Some(place.services_line()),
         "unknown-key" => place.slip(&parts),
+        "service-name" => place.without_dots(&parts),
+        "unknown-service" => place.renamed(),
         "host-path" | "path" => place.host_path(&parts, given),
         "interpolation" => place.dollar(&parts),
         "missing-file" => place.missing_file(copies),
@@ -218,6 +220,57 @@ impl Place<'_> {
             }
             _ => None,
         }
+    }
+
+    /// A service whose name has dots gets one without, and keeps the old one as a further name for its neighbours.
+    fn without_dots(&self, parts: &[Part<'_>]) -> Option<Answer> {
+        let services = self.root.get("services")?.entries()?;
+        let (key, service) = services.iter().find(|(k, _)| k.at.span.start == self.at.span.start)?;
+        let new = undotted(&key.text)?;
+        if services.iter().any(|(k, _)| k.text == new) || parts.get(1)?.key? != key.text {
+            return None;
+        }
+        let now = self.text.now();
+        let mut range = key.at.span.clone();
+        let mut text = new.clone();
+        let says = |name: &str| service.get(name).map(|n| n.scalar().unwrap_or_default());
+        let named = ["container_name", "hostname"].map(says);
+        if !named.contains(&Some(key.text.as_str())) {
+            let free = ["container_name", "hostname"].into_iter().find(|k| says(k).is_none())?;
+            // What merge keys brought stands elsewhere.
+            let own = service.entries()?.iter().map(|(k, _)| k.at.span.start);
+            let first = own.filter(|start| service.at.span.contains(start)).min()?;
+            let between = now.get(range.end..first)?;
+            let line = now.get(..first)?.rfind('\n').map_or(0, |i| i + 1);
+            let indent = now.get(line..first)?;
+            let end = if indent.chars().all(|c| c == ' ') && !indent.is_empty() {
+                format!("\n{indent}")
+            } else {
+                ", ".to_owned()
+            };
+            text = format!("{new}{between}{free}: {}{end}", quoted(&key.text));
+            range.end = first;
+        }
+        let message = format!(
+            "the service `{}` is called `{new}`, and its neighbours find it under both names: {}",
+            Safe::new(&key.text),
+            self.finding.message
+        );
+        let said = Finding::warning("changed", self.text.at(&key.at.span), message);
+        Some(Answer::Edit(Edit { range, new: text, said }))
+    }
+
+    /// What speaks of a service that got another name speaks of it by that.
+    fn renamed(&self) -> Option<Answer> {
+        let old = self.finding.message.split('`').nth(1)?;
+        let new = undotted(old)?;
+        self.root.get("services")?.get(&new)?;
+        let written = self.text.now().get(self.at.span.clone())?;
+        let text = written.replace(old, &new);
+        (text != written).then(|| {
+            let message = format!("`{}` is called `{new}` here", Safe::new(old));
+            self.put(self.at.span.clone(), text, message)
+        })
     }
 
     /// A key that is a slip of the pen is written as it was meant.
@@ -466,6 +519,11 @@ impl Place<'_> {
             Answer::Give(name, value, said)
         })
     }
+}
+
+/// A name with dots as one without.
+fn undotted(name: &str) -> Option<String> {
+    name.contains('.').then(|| name.replace('.', "-"))
 }
 
 /// Variables of the text at the place, and whether the file insists on a value.

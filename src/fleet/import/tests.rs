@@ -72,6 +72,56 @@ fn a_project_that_needs_nothing_stays_as_it_is() {
 }
 
 #[test]
+fn a_service_whose_name_has_dots_gets_one_without_and_keeps_the_old_one() {
+    let compose = "services:
+  ca.example.com:
+    image: ca
+    container_name: ca.example.com
+  db.example.com:
+    # its data
+    image: db
+    container_name: db
+  peer.example.com: {image: peer, depends_on: [ca.example.com]}
+  web:
+    image: web
+    depends_on:
+      db.example.com: {condition: service_started}
+    links: [\"peer.example.com:peer\"]
+  app:
+    extends: {service: ca.example.com}
+    container_name: app
+";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    let want = "services:
+  ca-example-com:
+    image: ca
+    container_name: ca.example.com
+  db-example-com:
+    # its data
+    hostname: \"db.example.com\"
+    image: db
+    container_name: db
+  peer-example-com: {container_name: \"peer.example.com\", image: peer, depends_on: [ca-example-com]}
+  web:
+    image: web
+    depends_on:
+      db-example-com: {condition: service_started}
+    links: [\"peer-example-com:peer\"]
+  app:
+    extends: {service: ca-example-com}
+    container_name: app
+";
+    assert_eq!(text(&imported, "compose.yaml"), want, "{said:#?}");
+    assert_eq!(imported.services, 5);
+    assert!(said.iter().all(|s| s.starts_with("changed ")), "{said:#?}");
+    // Where the name is taken, nothing is made up.
+    let taken = "services:\n  a.b:\n    image: x\n  a-b:\n    image: y\n";
+    let (imported, said) = run(&[("compose.yaml", taken)], &[]).unwrap();
+    assert_eq!(imported.services, 1);
+    assert!(said[0].contains("the service `a.b` is left out"), "{said:#?}");
+}
+
+#[test]
 fn what_a_tenant_cannot_have_is_commented_out_with_its_place() {
     let compose = "# mine
 version: '3'
@@ -104,7 +154,7 @@ services:
     environment:
       PASSWORD: ${PASSWORD}
       NEEDED: ${NEEDED:?say it}
-      DOLLAR: a$
+      DOLLAR: a${1}
     enviroment: {A: b}
     ports: [\"${PORT}:81\"]
     depends_on: [app, proxy]
@@ -245,6 +295,23 @@ fn what_lies_outside_of_the_project_is_an_empty_volume_and_said_to_be_one() {
             "left-out compose.yaml:1:38 `../data` lies outside of the project: it becomes a volume of the tenant's own, which is empty"
         ]
     );
+    let compose = "services: {web: {image: i, volumes: [\"./:/data\"]}}\n";
+    let (_, said) = run(&[("compose.yaml", compose)], &[]).unwrap();
+    assert_eq!(
+        said,
+        [
+            "changed compose.yaml:1:38 `./` is the whole project: its container sees what is copied of it, read-only"
+        ]
+    );
+}
+
+#[test]
+fn a_path_of_the_shells_own_folder_is_one_of_the_project() {
+    let compose = "services: {web: {image: i, volumes: [\"${PWD}/conf/a.xml:/a.xml\", \"$PWD/data:/data\"]}}\n";
+    let (imported, said) = run(&[("compose.yaml", compose)], &[("conf/a.xml", b"<a/>")]).unwrap();
+    assert_eq!(text(&imported, "conf/a.xml"), "<a/>");
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert_eq!(said.len(), 1, "{said:#?}");
 }
 
 #[test]

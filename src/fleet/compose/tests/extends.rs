@@ -212,6 +212,48 @@ fn files_of_one_include_are_laid_over_each_other() {
 }
 
 #[test]
+fn what_is_reset_is_gone_and_what_is_overridden_is_not_merged() {
+    let base = (
+        "base.yaml",
+        "services:\n  web: {image: w, command: [a], ports: [\"8080:80\"], environment: {A: 1, B: 1}, volumes: [\"v:/v\"], mem_limit: 64m}\n  db: {image: d}\nvolumes: {v: }\n",
+    );
+    let over = (
+        "over.yaml",
+        "services:\n  web: {command: !reset null, ports: !reset [], environment: {A: !reset null, C: 3}, volumes: !override [\"w:/w\"], mem_limit: !reset }\n  db: !reset null\n  no: !reset {image: n}\nvolumes: {w: , x: !reset {}}\n",
+    );
+    let (services, codes) = resolved(&[("t.yaml", "include: [{path: [base.yaml, over.yaml]}]\n"), base, over]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["web"]);
+    let web = &services["web"];
+    assert!(web.command.is_none() && web.ports.is_empty() && web.limits.memory.is_none());
+    let environment: Vec<_> = web.environment.keys().map(String::as_str).collect();
+    assert_eq!(environment, ["B", "C"]);
+    let targets: Vec<_> = web.mounts.iter().map(|m| m.target.as_str()).collect();
+    assert_eq!(targets, ["/w"]);
+
+    // The same where a service extends another, and where nothing is laid over anything.
+    let own = "services: {web: {extends: {file: base.yaml, service: web}, ports: !reset [], environment: !override {Z: 1}}}\nvolumes: {v: }\n";
+    let (services, codes) = resolved(&[("t.yaml", own), base]);
+    assert_eq!(codes, ["means-less desired/services/base.yaml:3:3"]);
+    assert!(services["web"].ports.is_empty());
+    assert_eq!(services["web"].environment.keys().collect::<Vec<_>>(), ["Z"]);
+    let alone = "services:\n  web: {image: w, ports: !reset [\"1:1\"], environment: !override {A: 1}}\n  gone: !reset {image: g}\n";
+    let (services, codes) = resolved(&[("t.yaml", alone)]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert!(services["web"].ports.is_empty() && services["web"].environment["A"] == "1");
+    assert!(!services.contains_key("gone"));
+    // They say something of a key's value, nothing else.
+    for text in [
+        "services: {web: {image: w, ports: [!reset \"1:1\"]}}\n",
+        "!reset {services: {web: {image: w}}}\n",
+        "services: {web: {image: w, labels: !other {}}}\n",
+    ] {
+        let (_, codes) = resolved(&[("t.yaml", text)]);
+        assert!(codes.iter().any(|c| c.starts_with("tag ")), "{text} {codes:?}");
+    }
+}
+
+#[test]
 fn paths_of_other_files_are_settled_before_any_tenant() {
     let other = ("sub/other.yaml", "services: {one: {image: \"o:1\"}}\n");
     let extends = |service: &str, file: &str| {
