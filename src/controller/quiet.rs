@@ -162,17 +162,16 @@ impl Place {
         let mut words = String::with_capacity(4096);
         // What decides is this program; another build may render another way.
         let program = fs::metadata(std::env::current_exe().ok()?).ok()?;
-        let kept = fs::metadata(&self.kept).ok()?;
+        let kept = fs::metadata(self.kept.join("HEAD")).ok()?;
         let _ = writeln!(
             words,
-            "{} {}\n{} {} {}\n{} {}\n{}",
+            "{} {}\n{} {} {}\n{}\n{}",
             stamp(&program),
             rustix::process::geteuid().as_raw(),
             self.holder,
             self.control_branch,
             self.engine,
-            kept.dev(),
-            kept.ino(),
+            stamp(&kept),
             at_rest(&self.ledger)?
         );
         for (name, commit) in self.repo.branches().ok()? {
@@ -306,5 +305,91 @@ impl Status {
             && self.rings.iter().all(ring)
             && self.tenants.iter().all(tenant)
             && self.shared.iter().all(service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fixture::Fixture;
+    use crate::plan::seen::{SeenNetwork, SeenVolume};
+
+    #[test]
+    fn a_file_that_was_written_just_now_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut words = String::new();
+        assert!(written(dir.path(), 1, &mut words).is_some(), "none has changed");
+        assert!(written(&dir.path().join("none"), 1, &mut words).is_some());
+        fs::create_dir(dir.path().join("acme")).unwrap();
+        fs::write(dir.path().join("acme/context.json"), "{}").unwrap();
+        assert!(written(dir.path(), 1, &mut words).is_none());
+    }
+
+    #[test]
+    fn what_changed_while_a_pass_was_made_is_not_what_it_saw() {
+        let f = Fixture::new();
+        f.commit("ringfence.yaml", "fleet: a\n");
+        let state = tempfile::tempdir().unwrap();
+        let ledger = state.path().join("ledger.sqlite");
+        fs::write(&ledger, "x").unwrap();
+        let hour = SystemTime::now() - Duration::from_secs(3600);
+        let file = fs::File::options().write(true).open(&ledger).unwrap();
+        file.set_modified(hour).unwrap();
+        let place = || Place {
+            repo: f.repo(),
+            control_branch: "main".to_owned(),
+            state: state.path().to_owned(),
+            ledger: ledger.clone(),
+            kept: f.dir().join(".git"),
+            holder: "0".repeat(32),
+            engine: "unix:///none".to_owned(),
+        };
+        let quiet = Quiet::of(place(), &Request::default()).unwrap();
+        assert!(quiet.before.is_some());
+        let leave = || {
+            quiet.leave(
+                &Observation::default(),
+                "1.41",
+                Timestamp::MAX,
+                &Status::default(),
+            )
+        };
+        f.commit("ringfence.yaml", "fleet: b\n");
+        leave();
+        assert!(!place().file().exists());
+        let quiet = Quiet::of(place(), &Request::default()).unwrap();
+        quiet.leave(
+            &Observation::default(),
+            "1.41",
+            Timestamp::MAX,
+            &Status::default(),
+        );
+        assert!(place().file().exists());
+    }
+
+    #[test]
+    fn the_order_of_the_engines_lists_says_nothing() {
+        let network = |id: &str| SeenNetwork {
+            id: id.to_owned(),
+            name: "n".to_owned(),
+            ours: true,
+            owner: None,
+            subnets: Vec::new(),
+        };
+        let volume = |name: &str| SeenVolume {
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+        };
+        let mut seen = Observation {
+            containers: Vec::new(),
+            networks: vec![network("a"), network("b")],
+            volumes: vec![volume("a"), volume("b")],
+        };
+        let before = of_engine(&seen).unwrap();
+        seen.networks.reverse();
+        seen.volumes.reverse();
+        assert_eq!(of_engine(&seen), Some(before.clone()));
+        seen.volumes.pop();
+        assert_ne!(of_engine(&seen), Some(before));
     }
 }

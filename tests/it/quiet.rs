@@ -1,7 +1,9 @@
 //! An `apply` that finds all as the last one left it says what that one said; whatever differs makes a whole pass.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use simulated_engine::State;
@@ -20,6 +22,21 @@ fn file(fleet: &SimulatedFleet) -> PathBuf {
 fn apply(fleet: &SimulatedFleet) -> (bool, String) {
     let said = fleet.ringfence(&["apply"]).expect(0).stdout;
     (said.contains(MARK), said)
+}
+
+/// Waits until the ledger was written so long ago that its time tells.
+fn is_old(fleet: &SimulatedFleet) {
+    let ledger = fleet.state().join("ledger.sqlite");
+    fleet.eventually("the ledger is old enough to tell", |_| {
+        let written = fs::metadata(&ledger).unwrap().modified().unwrap();
+        written.elapsed().is_ok_and(|age| age.as_secs() > 3)
+    });
+}
+
+/// Writes a file in its place, as an editor may: its folder stays as it is.
+fn edit(file: &Path, text: &str) {
+    fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+    fs::write(file, text).unwrap();
 }
 
 /// Applies until something is left, and marks that. Files that were written just now leave nothing: that takes two seconds.
@@ -210,9 +227,7 @@ fn whatever_happens_on_the_host_makes_a_whole_pass() {
             (
                 "a live file edited",
                 &|f| {
-                    let file = live(f).join("context.json");
-                    fs::remove_file(&file).unwrap();
-                    fs::write(file, "{}").unwrap();
+                    edit(&live(f).join("context.json"), "{}");
                 },
                 &|f| told(f).contains("acme"),
             ),
@@ -244,13 +259,19 @@ fn whatever_happens_on_the_host_makes_a_whole_pass() {
                     ledger
                         .execute("INSERT INTO meta (key, value) VALUES ('a', 'b')", [])
                         .unwrap();
+                    drop(ledger);
+                    is_old(f);
                 },
                 &all_run,
             ),
             (
-                "what is kept of the repository removed",
-                &|f| fs::remove_dir_all(f.state().join("git")).unwrap(),
-                &|f| f.state().join("git").exists(),
+                "what is kept of the repository lost",
+                &|f| {
+                    let kept = f.state().join("git");
+                    fs::remove_dir_all(&kept).unwrap();
+                    fs::create_dir(kept).unwrap();
+                },
+                &|f| f.state().join("git/HEAD").exists(),
             ),
             (
                 "what was left damaged",
@@ -273,28 +294,31 @@ fn whatever_happens_on_the_host_makes_a_whole_pass() {
     let file = live(&fleet).join("context.json");
     let before = fs::metadata(&file).unwrap().modified().unwrap();
     let text = fs::read_to_string(&file).unwrap();
-    fs::remove_file(&file).unwrap();
-    fs::write(&file, text.replacen("acme", "acmf", 1)).unwrap();
+    edit(&file, &text.replacen("acme", "acmf", 1));
     let opened = fs::File::options().write(true).open(&file).unwrap();
     opened.set_modified(before).unwrap();
+    fleet.eventually("the file is old enough to tell", |_| {
+        let changed = u64::try_from(fs::metadata(&file).unwrap().ctime()).unwrap();
+        (SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
+            .elapsed()
+            .is_ok_and(|age| age.as_secs() > 3)
+    });
     assert!(!apply(&fleet).0);
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
 #[test]
 fn what_must_be_looked_at_each_time_leaves_nothing() {
-    let probe = "x-ringfence: {probe: {http: \":8080/healthz\", interval: 1s}}";
-    let soak = "  prod: {id: 1, soak: 1h}\n";
+    let soak = "  prod: {id: 1, soak: 1s}\n";
     let gate = "  prod: {id: 1, approval_required: true}\n";
-    for (name, ring, lines, pinned, leaves) in [
-        ("nothing-more", "", "", false, true),
-        ("probe", "", probe, false, false),
-        ("soak", soak, "", false, false),
-        ("gate", gate, "", true, false),
+    for (name, ring, pinned, leaves) in [
+        ("nothing-more", "", false, true),
+        ("soak", soak, false, false),
+        ("gate", gate, true, false),
     ] {
         let fleet = SimulatedFleet::new(&format!("quiet-{name}"));
         let rings = "rings:\n  dev: {id: 0, auto_deploy: true, rollout: {observe: 0s}}\n";
-        let services = agent_service("web", lines);
+        let services = agent_service("web", "");
         let first = fleet
             .on("main")
             .write("rings/rings.yaml", &format!("{rings}{ring}"))
@@ -305,11 +329,7 @@ fn what_must_be_looked_at_each_time_leaves_nothing() {
             fleet.pin("prod", &first);
         }
         fleet.ringfence(&["apply"]);
-        let ledger = fleet.state().join("ledger.sqlite");
-        fleet.eventually("the ledger is old enough to tell", |_| {
-            let written = fs::metadata(&ledger).unwrap().modified().unwrap();
-            written.elapsed().is_ok_and(|age| age.as_secs() > 3)
-        });
+        is_old(&fleet);
         let said = fleet.ringfence(&["apply"]).stdout;
         assert!(said.contains("Nothing to do."), "{name}: {said}");
         fleet.ringfence(&["apply"]);

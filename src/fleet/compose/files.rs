@@ -195,7 +195,13 @@ impl Contents {
                 self.names.insert(key.text.clone());
                 let mut settled = Vec::new();
                 if let Some(node) = extends::resolve(reader, place, (key, node), &mut settled) {
-                    self.service(reader, index, (key, merge::settled(node)), &origin.dotenv, settled);
+                    self.service(
+                        reader,
+                        index,
+                        (key, merge::settled(node)),
+                        &origin.dotenv,
+                        settled,
+                    );
                 }
             }
         }

@@ -225,7 +225,9 @@ impl Place<'_> {
     /// A service whose name has dots gets one without, and keeps the old one as a further name for its neighbours.
     fn without_dots(&self, parts: &[Part<'_>]) -> Option<Answer> {
         let services = self.root.get("services")?.entries()?;
-        let (key, service) = services.iter().find(|(k, _)| k.at.span.start == self.at.span.start)?;
+        let (key, service) = services
+            .iter()
+            .find(|(k, _)| k.at.span.start == self.at.span.start)?;
         let new = undotted(&key.text)?;
         if services.iter().any(|(k, _)| k.text == new) || parts.get(1)?.key? != key.text {
             return None;
@@ -236,7 +238,9 @@ impl Place<'_> {
         let says = |name: &str| service.get(name).map(|n| n.scalar().unwrap_or_default());
         let named = ["container_name", "hostname"].map(says);
         if !named.contains(&Some(key.text.as_str())) {
-            let free = ["container_name", "hostname"].into_iter().find(|k| says(k).is_none())?;
+            let free = ["container_name", "hostname"]
+                .into_iter()
+                .find(|k| says(k).is_none())?;
             // What merge keys brought stands elsewhere.
             let own = service.entries()?.iter().map(|(k, _)| k.at.span.start);
             let first = own.filter(|start| service.at.span.contains(start)).min()?;
@@ -257,7 +261,11 @@ impl Place<'_> {
             self.finding.message
         );
         let said = Finding::warning("changed", self.text.at(&key.at.span), message);
-        Some(Answer::Edit(Edit { range, new: text, said }))
+        Some(Answer::Edit(Edit {
+            range,
+            new: text,
+            said,
+        }))
     }
 
     /// What speaks of a service that got another name speaks of it by that.

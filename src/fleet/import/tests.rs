@@ -307,7 +307,8 @@ fn what_lies_outside_of_the_project_is_an_empty_volume_and_said_to_be_one() {
 
 #[test]
 fn a_path_of_the_shells_own_folder_is_one_of_the_project() {
-    let compose = "services: {web: {image: i, volumes: [\"${PWD}/conf/a.xml:/a.xml\", \"$PWD/data:/data\"]}}\n";
+    let compose =
+        "services: {web: {image: i, volumes: [\"${PWD}/conf/a.xml:/a.xml\", \"$PWD/data:/data\"]}}\n";
     let (imported, said) = run(&[("compose.yaml", compose)], &[("conf/a.xml", b"<a/>")]).unwrap();
     assert_eq!(text(&imported, "conf/a.xml"), "<a/>");
     assert_eq!(text(&imported, "compose.yaml"), compose);

@@ -221,7 +221,11 @@ fn what_is_reset_is_gone_and_what_is_overridden_is_not_merged() {
         "over.yaml",
         "services:\n  web: {command: !reset null, ports: !reset [], environment: {A: !reset null, C: 3}, volumes: !override [\"w:/w\"], mem_limit: !reset }\n  db: !reset null\n  no: !reset {image: n}\nvolumes: {w: , x: !reset {}}\n",
     );
-    let (services, codes) = resolved(&[("t.yaml", "include: [{path: [base.yaml, over.yaml]}]\n"), base, over]);
+    let (services, codes) = resolved(&[
+        ("t.yaml", "include: [{path: [base.yaml, over.yaml]}]\n"),
+        base,
+        over,
+    ]);
     assert_eq!(codes, Vec::<String>::new());
     assert_eq!(services.keys().collect::<Vec<_>>(), ["web"]);
     let web = &services["web"];
