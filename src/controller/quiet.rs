@@ -346,24 +346,18 @@ mod tests {
         };
         let quiet = Quiet::of(place(), &Request::default()).unwrap();
         assert!(quiet.before.is_some());
-        let leave = || {
+        let leave = |quiet: &Quiet| {
             quiet.leave(
                 &Observation::default(),
                 "1.41",
                 Timestamp::MAX,
                 &Status::default(),
-            )
+            );
         };
         f.commit("ringfence.yaml", "fleet: b\n");
-        leave();
+        leave(&quiet);
         assert!(!place().file().exists());
-        let quiet = Quiet::of(place(), &Request::default()).unwrap();
-        quiet.leave(
-            &Observation::default(),
-            "1.41",
-            Timestamp::MAX,
-            &Status::default(),
-        );
+        leave(&Quiet::of(place(), &Request::default()).unwrap());
         assert!(place().file().exists());
     }
 

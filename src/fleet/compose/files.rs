@@ -478,11 +478,8 @@ fn is_anothers(name: &str, source: &Arc<Source>, all: &[(&str, &str, &Entry)]) -
 }
 
 /// Whether a YAML file is no Compose file at all, of which nobody says what it is for: it has keys, and none of them is
-/// Compose's or written like one. A file that is called like a Compose file is never taken for another.
+/// Compose's or a slip of the pen of one that declares services. A file that is called like a Compose file is never taken for another.
 fn is_foreign(name: &str, root: &Node) -> bool {
-    const THEIRS: [&str; 7] = [
-        "services", "include", "networks", "volumes", "secrets", "configs", "models",
-    ];
     if name.contains("compose") || first_version(root).is_some() {
         return false;
     }
@@ -493,7 +490,8 @@ fn is_foreign(name: &str, root: &Node) -> bool {
         .flatten()
         .map(|(key, _)| key.text.as_str());
     let mut telling = keys.filter(|key| !matches!(*key, "name" | "version")).peekable();
-    let theirs = |key: &str| key.starts_with("x-") || did_you_mean(key, THEIRS).is_some();
+    let declares = |key: &str| did_you_mean(key, ["services", "include"]).is_some();
+    let theirs = |key: &str| SECTIONS.contains(&key) || key.starts_with("x-") || declares(key);
     telling.peek().is_some() && !telling.any(theirs)
 }
 

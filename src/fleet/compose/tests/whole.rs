@@ -49,6 +49,7 @@ fn a_yaml_file_of_something_else_is_told_and_not_read_and_a_slip_in_a_compose_fi
     for (name, text) in [
         ("other.yml", "scrape_configs: []\n"),
         ("pnpm-lock.yaml", "lockfileVersion: 9\npackages: {}\n"),
+        ("register.yaml", "name: a\nconfig: {}\n"),
         ("ci.yaml", "name: CI\non: [push]\njobs: {}\n"),
     ] {
         let (compose, findings) = read(&[app, (name, text)]);
