@@ -61,6 +61,4 @@ fn add(bench: &mut Bench, size: usize, work: &str, cost: Cost) {
     bench
         .results
         .add(size, TOOL, &format!("{work}, CPU"), cost.cpu.as_secs_f64());
-    let mib = f64::from(u32::try_from(cost.peak).unwrap_or(u32::MAX)) / 1024.0;
-    bench.results.add(size, TOOL, &format!("{work}, peak MiB"), mib);
 }

@@ -95,7 +95,7 @@ pub fn of(results: &Results, options: &Options, tools: &Tools) -> String {
     }
     let _ = write!(
         text,
-        "\n| `apply`, {size} containers, simulated engine | s | CPU, s | peak MiB |\n|---|---|---|---|\n"
+        "\n| `apply`, {size} containers, simulated engine | s | CPU, s |\n|---|---|---|\n"
     );
     for work in [
         "nothing to all",
@@ -108,13 +108,7 @@ pub fn of(results: &Results, options: &Options, tools: &Tools) -> String {
             let found = results.median(size, "simulated", &format!("{work}{what}"));
             found.map_or_else(|| "–".to_owned(), |m| range(m, decimals))
         };
-        let _ = writeln!(
-            text,
-            "| {work} | {} | {} | {} |",
-            shown("", 2),
-            shown(", CPU", 2),
-            shown(", peak MiB", 0)
-        );
+        let _ = writeln!(text, "| {work} | {} | {} |", shown("", 2), shown(", CPU", 2));
     }
     if let Some(calls) = results.median(size, "simulated", "nothing to do, calls") {
         let _ = writeln!(

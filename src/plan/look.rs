@@ -229,13 +229,6 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Whether a container of a service sees a live directory that was lost.
-    pub(super) fn is_stale(&self, object: &ServiceObject, id: &str) -> bool {
-        let mut containers = self.input.seen.containers.iter();
-        let found = containers.find(|c| c.id == id);
-        found.is_some_and(|c| super::live::stale(self, object, c).is_some())
-    }
-
     /// Whether a network or volume was written down before it was made.
     pub(super) fn is_written(&self, name: &str) -> bool {
         self.input.known.contains_key(name)

@@ -222,7 +222,7 @@ fn one(
     }
     let extra = object.map(extra_networks).unwrap_or_default();
     let steps = foresee(&aim, &seats, &extra, now);
-    let (action, why) = cause(look, &aim, &seats, object, &thaw, &steps);
+    let (action, why) = cause(look, &aim, (seen, &seats), object, &thaw, &steps);
     let judged = |c: &SeenContainer| object.map(|o| judge(o, c, look.input.probed.get(&c.id).copied(), now));
     // Only what can still take over can fail: a failed one that is kept for a look has its verdict, and what is on
     // its way out was stopped by us.
@@ -450,7 +450,7 @@ fn seat(look: &Look<'_>, object: Option<&ServiceObject>, aim: &Aim, seen: &SeenC
 fn cause(
     look: &Look<'_>,
     aim: &Aim,
-    seats: &[Seat],
+    (seen, seats): (&[&SeenContainer], &[Seat]),
     object: Option<&ServiceObject>,
     thaw: &[String],
     steps: &[Call],
@@ -509,7 +509,8 @@ fn cause(
         .filter(|s| s.spec != aim.wanted)
         .find(|s| part(aim, s) == Part::Serving);
     if let Some(current) = current {
-        if look.is_stale(object, &current.id) {
+        let runs = seen.iter().find(|c| c.id == current.id);
+        if runs.is_some_and(|c| live::stale(look, object, c).is_some()) {
             let why =
                 "it sees a directory at /run/ringfence that was deleted, and never what is written anew";
             return (Action::Repair, vec![Why::cause(why)]);
