@@ -1,6 +1,6 @@
 //! Opens what a verb works on: the repository, the instance, the state directory, the engine.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub(crate) struct Fleet {
     pub(crate) engine_address: String,
     /// Keeps the repository open until a first pass has read it.
     opened: Cell<Option<KeptOpen>>,
+    /// Made once: whoever looks first finds out which version it speaks.
+    engine: OnceCell<Engine>,
 }
 
 impl Global {
@@ -142,6 +144,7 @@ impl Global {
             state,
             engine_address,
             opened: Cell::new(Some(opened)),
+            engine: OnceCell::new(),
         })
     }
 }
@@ -333,14 +336,19 @@ fn engine_address(policy: &Policy) -> Result<String, CliError> {
 impl Fleet {
     /// The engine.
     pub(crate) fn engine(&self) -> Result<Engine, CliError> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine.clone());
+        }
         let settings = &self.policy.settings;
-        Engine::new(
+        let made = Engine::new(
             &self.engine_address,
             settings.instance.clone(),
             settings.fleet.clone(),
             self.state.join("files"),
-        )
-        .map_err(|e| CliError::new(e).hint("DOCKER_HOST takes unix:///path/to/docker.sock"))
+        );
+        let made =
+            made.map_err(|e| CliError::new(e).hint("DOCKER_HOST takes unix:///path/to/docker.sock"))?;
+        Ok(self.engine.get_or_init(|| made).clone())
     }
 
     /// What identifies the repository on this machine: its URL's mirror, or its common git directory.

@@ -27,6 +27,9 @@ use crate::store::seal::{TELLS_AFTER, at_rest, stamp};
 /// longer.
 const HOLDS_FOR: SignedDuration = SignedDuration::from_hours(1);
 
+/// Where the refs lie that keep what runs, below what is kept.
+const KEPT: &str = "refs/ringfence";
+
 /// Where a pass reads what it reads on this host.
 pub struct Place {
     /// The repository.
@@ -177,6 +180,7 @@ impl Place {
         for (name, commit) in self.repo.branches().ok()? {
             let _ = writeln!(words, "{name} {commit}");
         }
+        written(&self.kept.join(KEPT), 2, &mut words)?;
         let files = self.state.join("files");
         written(&files.join("live"), 1, &mut words)?;
         there(&files.join("content"), &mut words)?;

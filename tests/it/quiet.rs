@@ -197,6 +197,17 @@ fn whatever_happens_on_the_engine_makes_a_whole_pass() {
             ),
         ],
     );
+    // An engine that speaks the version of before no longer is asked which one it speaks, though the first look is made.
+    at_rest(&fleet);
+    let name = name(&fleet, "web");
+    fleet.engine.with(|world| {
+        world.version.1 = (1, 47);
+        world.version.2 = (1, 44);
+        world.forget(&name);
+    });
+    let status = fleet.ringfence(&["apply", "-o", "json"]).expect(0).json();
+    assert_eq!(status["conditions"], serde_json::json!([]));
+    assert!(all_run(&fleet));
     // Another holder is refused, as ever.
     at_rest(&fleet);
     let name = format!("ringfence.{}", fleet.instance);
