@@ -8,6 +8,7 @@ use super::merge::{self, merge_services};
 use super::release::{FOLDER, Found, ReleaseFiles};
 use super::settled::{self, Settled};
 use super::top;
+use super::values::HERE;
 use crate::diagnostic::{At, did_you_mean};
 use crate::text::Safe;
 
@@ -207,6 +208,11 @@ fn rebase(service: &mut Node, from: &ReleaseFiles, to: &ReleaseFiles) {
     };
     let change = |node: &mut Node, dotted: bool| {
         if let Kind::Scalar { text, .. } = &mut node.kind {
+            let here = [format!("${{{HERE}}}"), format!("${HERE}")];
+            let rest = here.iter().find_map(|here| text.strip_prefix(here.as_str()));
+            if let Some(rest) = rest.filter(|rest| rest.starts_with(['/', ':']) || rest.is_empty()) {
+                *text = format!(".{rest}");
+            }
             let (path, rest) = match text.split_once(':') {
                 Some((path, rest)) if dotted => (path.to_owned(), format!(":{rest}")),
                 _ => (text.clone(), String::new()),

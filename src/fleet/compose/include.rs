@@ -189,7 +189,7 @@ fn layers(
             );
             return None;
         }
-        whole = Some(merged);
+        whole = Some(merge::settled(merged));
     }
     whole
 }

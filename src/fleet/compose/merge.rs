@@ -85,22 +85,15 @@ fn by_key(base: Node, over: Node, merge: impl Fn(&str, Node, Node) -> Node) -> N
         return over;
     };
     for (key, value) in more {
-        let place = entries.iter().position(|(k, _)| k.text == key.text);
-        match (place, key.over) {
-            (Some(i), Over::Reset) => drop(entries.remove(i)),
-            (None, Over::Reset) => {}
-            (Some(_), Over::Merge) => {
-                if let Some((k, old)) = entries.iter_mut().find(|(k, _)| k.text == key.text) {
-                    let earlier = std::mem::replace(old, value.clone());
-                    *old = merge(&key.text, earlier, value);
-                    *k = key;
-                }
+        match entries.iter_mut().find(|(k, _)| k.text == key.text) {
+            None => entries.push((key, value)),
+            // What is reset stays as such, since more may be laid below or above it; `settled` takes it away.
+            Some(old) if key.over != Over::Merge || old.0.over == Over::Reset => *old = (key, value),
+            Some((k, old)) => {
+                let earlier = std::mem::replace(old, value.clone());
+                *old = merge(&key.text, earlier, value);
+                *k = key;
             }
-            (Some(i), Over::Override) => {
-                entries.remove(i);
-                entries.insert(i, (key, value));
-            }
-            (None, _) => entries.push((key, value)),
         }
     }
     Node {

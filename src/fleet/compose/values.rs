@@ -39,11 +39,13 @@ enum Blank {
     Empty,
     /// All of the text that it stands in is left out, with a warning.
     Dropped,
-    /// An error, with help where a path begins with it. `PWD` is the Compose file's own folder, as where Compose is run.
+    /// An error, with help where a path begins with it; [`HERE`] has its meaning.
     Path,
+    /// The empty text, with a warning; [`HERE`] has its meaning.
+    PassedPath,
 }
 
-/// The variable that a shell gives, and people write before paths of their project.
+/// The variable that a shell gives, and people write before paths of their project: the folder of the file that says it.
 pub const HERE: &str = "PWD";
 
 /// The values that a service sees. Without a tenant, a variable that only a tenant can give is remembered in
@@ -141,9 +143,10 @@ impl<'a> Values<'a> {
         };
         let entries = entries.iter().map(|(key, value)| {
             let blank = match key.text.as_str() {
+                "env_file" => Blank::PassedPath,
                 key if PASSED_ON.contains(&key) => Blank::Empty,
                 key if NAMES.contains(&key) => Blank::Dropped,
-                "volumes" => Blank::Path,
+                "volumes" | "label_file" => Blank::Path,
                 _ => Blank::Refused,
             };
             (key.clone(), self.with(reader, value, blank))
@@ -210,15 +213,20 @@ impl<'a> Values<'a> {
         }
         let (value, problems) = match Template::parse(text) {
             Ok(template) => template.fill(&|name| {
-                let here = (blank == Blank::Path && name == HERE).then_some(".");
-                self.get(name).or(here)
+                let path = matches!(blank, Blank::Path | Blank::PassedPath);
+                let here = path && name == HERE;
+                self.get(name)
+                    .filter(|v| !(here && v.is_empty()))
+                    .or(here.then_some("."))
             }),
             Err(problem) => (String::new(), vec![problem]),
         };
         let mut good = blank != Blank::Dropped || problems.is_empty();
         for problem in &problems {
             good &= match problem {
-                Problem::Missing(..) if blank == Blank::Empty => self.blank(reader, at, problem),
+                Problem::Missing(..) if matches!(blank, Blank::Empty | Blank::PassedPath) => {
+                    self.blank(reader, at, problem)
+                }
                 Problem::Missing(..) if blank == Blank::Dropped => {
                     self.without(reader, at, problem, "this name is left out")
                 }

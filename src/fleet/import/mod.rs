@@ -138,6 +138,8 @@ struct Work {
     copies: BTreeMap<String, (Vec<u8>, bool)>,
     /// Values given to variables, in their order.
     given: Vec<(String, String)>,
+    /// Services that got another name.
+    renamed: BTreeMap<String, String>,
     changes: Findings,
     /// How often a place had the same error.
     tried: BTreeMap<(String, usize, &'static str), usize>,
@@ -150,6 +152,7 @@ impl Work {
             texts: BTreeMap::new(),
             copies: BTreeMap::new(),
             given: Vec::new(),
+            renamed: BTreeMap::new(),
             changes: Findings::new(),
             tried: BTreeMap::new(),
         };
@@ -319,7 +322,11 @@ impl Work {
                 at: &at,
                 tries: *tries,
             };
-            match rules::answer(&place, &self.given, &self.copies) {
+            match rules::answer(&place, &self.given, &self.copies, &self.renamed) {
+                rules::Answer::Rename(edit, old, new) => {
+                    self.renamed.insert(old, new);
+                    edits.entry(path).or_default().push(edit);
+                }
                 rules::Answer::Edit(edit) => edits.entry(path).or_default().push(edit),
                 rules::Answer::Give(name, value, said) => gives.add(name, value, said),
                 rules::Answer::Write(path, said) => {

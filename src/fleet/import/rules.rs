@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::compose::{MISSING, names_in};
+use super::super::compose::{HERE, MISSING, names_in};
 use super::super::yaml::{Kind, Node};
 use super::text::{Part, Text, parts_at};
 use super::{Edit, quoted};
@@ -43,6 +43,8 @@ pub struct Place<'a> {
 pub enum Answer {
     /// The text is changed.
     Edit(Edit),
+    /// The text is changed, and a service is called by another name from now on.
+    Rename(Edit, String, String),
     /// A variable gets a value.
     Give(String, String, Finding),
     /// An empty file is written.
@@ -56,6 +58,7 @@ pub fn answer(
     place: &Place<'_>,
     given: &[(String, String)],
     copies: &BTreeMap<String, (Vec<u8>, bool)>,
+    renamed: &BTreeMap<String, String>,
 ) -> Answer {
     let parts = parts_at(place.root, place.at.span.start);
     let special = match place.finding.code {
@@ -64,9 +67,8 @@ pub fn answer(
         "compose-version" => Some(place.services_line()),
         "unknown-key" => place.slip(&parts),
         "service-name" => place.without_dots(&parts),
-        "unknown-service" => place.renamed(),
+        "unknown-service" => place.renamed(renamed),
         "host-path" | "path" => place.host_path(&parts, given),
-        "interpolation" => place.dollar(&parts),
         "missing-file" => place.missing_file(copies),
         "not-carried-out" => place.refused(&parts),
         "image" | "missing-key" if parts.len() <= 3 => place.service(&parts),
@@ -247,10 +249,10 @@ impl Place<'_> {
             let between = now.get(range.end..first)?;
             let line = now.get(..first)?.rfind('\n').map_or(0, |i| i + 1);
             let indent = now.get(line..first)?;
-            let end = if indent.chars().all(|c| c == ' ') && !indent.is_empty() {
-                format!("\n{indent}")
-            } else {
+            let end = if now.get(service.at.span.start..)?.starts_with('{') {
                 ", ".to_owned()
+            } else {
+                indent.chars().all(|c| c == ' ').then(|| format!("\n{indent}"))?
             };
             text = format!("{new}{between}{free}: {}{end}", quoted(&key.text));
             range.end = first;
@@ -261,20 +263,20 @@ impl Place<'_> {
             self.finding.message
         );
         let said = Finding::warning("changed", self.text.at(&key.at.span), message);
-        Some(Answer::Edit(Edit {
+        let edit = Edit {
             range,
             new: text,
             said,
-        }))
+        };
+        Some(Answer::Rename(edit, key.text.clone(), new))
     }
 
     /// What speaks of a service that got another name speaks of it by that.
-    fn renamed(&self) -> Option<Answer> {
+    fn renamed(&self, renamed: &BTreeMap<String, String>) -> Option<Answer> {
         let old = self.finding.message.split('`').nth(1)?;
-        let new = undotted(old)?;
-        self.root.get("services")?.get(&new)?;
+        let new = renamed.get(old)?;
         let written = self.text.now().get(self.at.span.clone())?;
-        let text = written.replace(old, &new);
+        let text = written.replace(old, new);
         (text != written).then(|| {
             let message = format!("`{}` is called `{new}` here", Safe::new(old));
             self.put(self.at.span.clone(), text, message)
@@ -379,43 +381,6 @@ impl Place<'_> {
         Some(Answer::Give(name, value, said))
     }
 
-    /// A dollar sign that begins no variable is one that was meant.
-    fn dollar(&self, parts: &[Part<'_>]) -> Option<Answer> {
-        let node = parts.last()?.value;
-        let Kind::Scalar { text, quoted } = &node.kind else {
-            return None;
-        };
-        let written = self.text.now().get(node.at.span.clone())?;
-        // Only where the text stands in the file as it is meant.
-        let inner = written
-            .strip_prefix(['"', '\''])
-            .and_then(|t| t.strip_suffix(['"', '\'']))
-            .unwrap_or(written);
-        if inner != text || (*quoted && inner == written) || !names_in(text).is_empty() {
-            return None;
-        }
-        let meant = |c: Option<char>| !c.is_some_and(|c| c == '{' || c == '_' || c.is_ascii_alphabetic());
-        let mut new = String::new();
-        let mut chars = written.chars().peekable();
-        while let Some(c) = chars.next() {
-            new.push(c);
-            if c == '$' {
-                if chars.peek() == Some(&'$') {
-                    new.extend(chars.next());
-                } else if meant(chars.peek().copied()) {
-                    new.push('$');
-                }
-            }
-        }
-        (new != written).then(|| {
-            self.put(
-                node.at.span.clone(),
-                new,
-                format!("`$` is written `$$`: {}", self.finding.message),
-            )
-        })
-    }
-
     fn missing_file(&self, copies: &BTreeMap<String, (Vec<u8>, bool)>) -> Option<Answer> {
         let path = self
             .finding
@@ -474,8 +439,9 @@ impl Place<'_> {
             parts.get(2).and_then(|p| p.key),
             Some("container_name" | "hostname" | "name")
         );
-        if named && self.finding.severity == Severity::Warning {
-            // Half a name is worse than none.
+        let here = self.finding.message.contains(&format!("`{HERE}`"));
+        if (named || here) && self.finding.severity == Severity::Warning {
+            // Half a name is worse than none; the project's folder on the host is nothing to a container.
             return Answer::None;
         }
         // One that was given the empty value, which is not enough here, is given anew.
@@ -565,6 +531,7 @@ fn value_for(name: &str, parts: &[Part<'_>], required: bool) -> String {
         .iter()
         .any(|n| text.starts_with(n.as_str()));
     match key {
+        _ if name == HERE => ".".to_owned(),
         "volumes" if of_services && begins => format!("./{}", name.to_lowercase().replace('_', "-")),
         // The project's own folder.
         "extends" if of_services && begins => ".".to_owned(),

@@ -114,11 +114,28 @@ fn a_service_whose_name_has_dots_gets_one_without_and_keeps_the_old_one() {
     assert_eq!(text(&imported, "compose.yaml"), want, "{said:#?}");
     assert_eq!(imported.services, 5);
     assert!(said.iter().all(|s| s.starts_with("changed ")), "{said:#?}");
-    // Where the name is taken, nothing is made up.
-    let taken = "services:\n  a.b:\n    image: x\n  a-b:\n    image: y\n";
+    // Where the name is taken, nothing is made up, and nothing is taken for it.
+    let taken =
+        "services:\n  a.b:\n    image: x\n  a-b:\n    image: y\n  web: {image: w, depends_on: [a.b]}\n";
     let (imported, said) = run(&[("compose.yaml", taken)], &[]).unwrap();
-    assert_eq!(imported.services, 1);
+    assert_eq!(imported.services, 2);
     assert!(said[0].contains("the service `a.b` is left out"), "{said:#?}");
+    assert!(
+        text(&imported, "compose.yaml").contains("depends_on: []"),
+        "{said:#?}"
+    );
+    // Braces over several lines, and names of another file.
+    let (imported, _) = run(
+        &[
+            ("compose.yaml", "services:\n  a.b: {\n    image: x\n  }\n"),
+            ("other.yaml", "services: {web: {image: w, depends_on: [a.b]}}\n"),
+        ],
+        &[],
+    )
+    .unwrap();
+    let want = "services:\n  a-b: {\n    container_name: \"a.b\", image: x\n  }\n";
+    assert_eq!(text(&imported, "compose.yaml"), want);
+    assert!(text(&imported, "other.yaml").contains("depends_on: [a-b]"));
 }
 
 #[test]
@@ -313,6 +330,11 @@ fn a_path_of_the_shells_own_folder_is_one_of_the_project() {
     assert_eq!(text(&imported, "conf/a.xml"), "<a/>");
     assert_eq!(text(&imported, "compose.yaml"), compose);
     assert_eq!(said.len(), 1, "{said:#?}");
+    // What a process is told of it on the host does not give it another meaning.
+    let compose = compose.replace("image: i,", "image: i, environment: {HERE: \"$PWD\"},");
+    let (imported, _) = run(&[("compose.yaml", &compose)], &[("conf/a.xml", b"<a/>")]).unwrap();
+    assert_eq!(text(&imported, "compose.yaml"), compose);
+    assert!(!imported.files.contains_key("desired/services/.env"));
 }
 
 #[test]

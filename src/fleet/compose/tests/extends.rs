@@ -246,6 +246,30 @@ fn what_is_reset_is_gone_and_what_is_overridden_is_not_merged() {
     assert_eq!(codes, Vec::<String>::new());
     assert!(services["web"].ports.is_empty() && services["web"].environment["A"] == "1");
     assert!(!services.contains_key("gone"));
+    // What a service extends does not use it up for the files below, and a third file begins anew.
+    let more = (
+        "more.yaml",
+        "services: {web: {extends: {service: own}, ports: !reset [], labels: !override {b: c}}, own: {image: o}}\n",
+    );
+    let third = ("third.yaml", "services: {web: {ports: [\"9:9\"]}}\n");
+    let labelled = base.1.replace("command: [a]", "labels: {a: b}, command: [a]");
+    let include = |files: &str| format!("include: [{{path: [{files}]}}]\n");
+    let (services, codes) = resolved(&[
+        ("t.yaml", &include("base.yaml, more.yaml")),
+        ("base.yaml", &labelled),
+        more,
+    ]);
+    assert_eq!(codes, Vec::<String>::new());
+    assert!(services["web"].ports.is_empty());
+    assert_eq!(services["web"].labels.keys().collect::<Vec<_>>(), ["b"]);
+    let files = [
+        ("t.yaml", &*include("base.yaml, more.yaml, third.yaml")),
+        ("base.yaml", &*labelled),
+        more,
+        third,
+    ];
+    let (services, _) = resolved(&files);
+    assert_eq!(services["web"].ports.len(), 1);
     // They say something of a key's value, nothing else.
     for text in [
         "services: {web: {image: w, ports: [!reset \"1:1\"]}}\n",
