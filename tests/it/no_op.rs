@@ -105,11 +105,7 @@ fn an_apply_with_nothing_to_do_makes_three_calls() {
 #[test]
 fn probes_are_asked_by_every_apply() {
     let fleet = fleet("noop-probes");
-    let ledger = fleet.state().join("ledger.sqlite");
-    fleet.eventually("the ledger is old enough to tell", |_| {
-        let written = std::fs::metadata(&ledger).unwrap().modified().unwrap();
-        written.elapsed().is_ok_and(|age| age.as_secs() > 3)
-    });
+    fleet.ledger_is_old();
     // One that finds all at rest would leave that (`quiet.rs`), and the next one would ask nobody.
     for _ in 0..2 {
         fleet.ringfence(&["apply"]).expect(0).says("Nothing to do.");

@@ -24,15 +24,6 @@ fn apply(fleet: &SimulatedFleet) -> (bool, String) {
     (said.contains(MARK), said)
 }
 
-/// Waits until the ledger was written so long ago that its time tells.
-fn is_old(fleet: &SimulatedFleet) {
-    let ledger = fleet.state().join("ledger.sqlite");
-    fleet.eventually("the ledger is old enough to tell", |_| {
-        let written = fs::metadata(&ledger).unwrap().modified().unwrap();
-        written.elapsed().is_ok_and(|age| age.as_secs() > 3)
-    });
-}
-
 /// Writes a file in its place, as an editor may: its folder stays as it is.
 fn edit(file: &Path, text: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
@@ -275,7 +266,7 @@ fn whatever_happens_on_the_host_makes_a_whole_pass() {
                         .execute("INSERT INTO meta (key, value) VALUES ('a', 'b')", [])
                         .unwrap();
                     drop(ledger);
-                    is_old(f);
+                    f.ledger_is_old();
                 },
                 &all_run,
             ),
@@ -344,7 +335,7 @@ fn what_must_be_looked_at_each_time_leaves_nothing() {
             fleet.pin("prod", &first);
         }
         fleet.ringfence(&["apply"]);
-        is_old(&fleet);
+        fleet.ledger_is_old();
         let said = fleet.ringfence(&["apply"]).stdout;
         assert!(said.contains("Nothing to do."), "{name}: {said}");
         fleet.ringfence(&["apply"]);

@@ -114,7 +114,7 @@ fn extended(reader: &Reader, place: Place<'_>, node: &Node, chain: &mut Chain<'_
             base
         }
     };
-    let merged = merge_services(merge::settled(base), without_extends(node));
+    let merged = merge_services(merge::without_resets(base), without_extends(node));
     if merged.weight() > MAX_NODES {
         reader.error(
             "budget",

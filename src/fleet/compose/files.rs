@@ -198,7 +198,7 @@ impl Contents {
                     self.service(
                         reader,
                         index,
-                        (key, merge::settled(node)),
+                        (key, merge::without_resets(node)),
                         &origin.dotenv,
                         settled,
                     );
@@ -206,7 +206,7 @@ impl Contents {
             }
         }
         fields.finish();
-        let mut root = merge::settled(root);
+        let mut root = merge::without_resets(root);
         if let Kind::Map(entries) = &mut root.kind {
             entries.retain(|(k, _)| SECTIONS.contains(&k.text.as_str()));
         }

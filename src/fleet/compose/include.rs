@@ -173,7 +173,7 @@ fn layers(
                 return Some(layer);
             }
             let base = extends::complete(reader, layer, (release, dotenv), settled)?;
-            whole = Some(merge::settled(base));
+            whole = Some(merge::without_resets(base));
             continue;
         };
         let merged = merge_files(
@@ -189,7 +189,7 @@ fn layers(
             );
             return None;
         }
-        whole = Some(merge::settled(merged));
+        whole = Some(merge::without_resets(merged));
     }
     whole
 }

@@ -17,16 +17,16 @@ const AS_LISTS: &[&str] = &["env_file", "label_file", "dns", "dns_search", "tmpf
 const WHOLE: &[&str] = &["command", "entrypoint", "test", "image", "profiles"];
 
 /// A text as it is when nothing is laid over it any more: what was reset is gone.
-pub fn settled(node: Node) -> Node {
+pub fn without_resets(node: Node) -> Node {
     let kind = match node.kind {
         Kind::Map(entries) => Kind::Map(
             entries
                 .into_iter()
                 .filter(|(key, _)| key.over != Over::Reset)
-                .map(|(key, value)| (key, settled(value)))
+                .map(|(key, value)| (key, without_resets(value)))
                 .collect(),
         ),
-        Kind::Seq(items) => Kind::Seq(items.into_iter().map(settled).collect()),
+        Kind::Seq(items) => Kind::Seq(items.into_iter().map(without_resets).collect()),
         scalar @ Kind::Scalar { .. } => scalar,
     };
     Node { kind, at: node.at }
@@ -87,7 +87,7 @@ fn by_key(base: Node, over: Node, merge: impl Fn(&str, Node, Node) -> Node) -> N
     for (key, value) in more {
         match entries.iter_mut().find(|(k, _)| k.text == key.text) {
             None => entries.push((key, value)),
-            // What is reset stays as such, since more may be laid below or above it; `settled` takes it away.
+            // What is reset stays as such, since more may be laid below or above it; `without_resets` takes it away.
             Some(old) if key.over != Over::Merge || old.0.over == Over::Reset => *old = (key, value),
             Some((k, old)) => {
                 let earlier = std::mem::replace(old, value.clone());

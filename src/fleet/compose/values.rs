@@ -18,14 +18,7 @@ pub const MISSING: &str = "missing-variable";
 pub const RELEASE_VARIABLE: &str = "RINGFENCE_RELEASE";
 /// Keys of a service whose texts only its own processes read: a variable without a value is empty there, aloud, as
 /// with Compose. Anywhere else an empty text would name another image, mount, port or limit than was meant.
-const PASSED_ON: &[&str] = &[
-    "command",
-    "entrypoint",
-    "env_file",
-    "environment",
-    "healthcheck",
-    "labels",
-];
+const PASSED_ON: &[&str] = &["command", "entrypoint", "environment", "healthcheck", "labels"];
 
 /// Keys of a service that only name it: as good as absent when a variable has no value.
 const NAMES: &[&str] = &["container_name", "hostname"];

@@ -578,6 +578,15 @@ impl TestFleet {
         ring["phase"] == "synced" && ring["declared"] == ring["running"]
     }
 
+    /// Waits until the ledger was written so long ago that its time tells: then an `apply` at rest leaves what it read.
+    pub fn ledger_is_old(&self) {
+        let ledger = self.state().join("ledger.sqlite");
+        self.eventually("the ledger is old enough to tell", |_| {
+            let written = std::fs::metadata(&ledger).unwrap().modified().unwrap();
+            written.elapsed().is_ok_and(|age| age.as_secs() > 3)
+        });
+    }
+
     /// Asks until the answer is yes. Fails with `what` and the status after a deadline.
     #[track_caller]
     pub fn eventually(&self, what: &str, mut ask: impl FnMut(&Self) -> bool) {
